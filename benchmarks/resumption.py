@@ -1,0 +1,143 @@
+"""
+How much do Python callbacks cost a TLS 1.3 resumption?
+
+Resumptions over memory BIOs, with callbacks that store and read 32 bytes: in Python, in C, and
+without any. Run it with ``tox run -e bench``.
+
+The variants take turns in short rounds, and what counts are the ratios within each round: a noisy
+machine slows all variants of a round alike. pyperf measures one command at a time, so the rounds
+are made here and only the clock is shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import trustme
+
+import openssl_tickets
+from openssl_tickets import SSL
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.c_callbacks import compile_c_callbacks  # noqa: E402
+from build_ffi import openssl_flags  # noqa: E402
+
+APPDATA = bytes(range(32))
+SEEN: list[bytes | None] = [None]
+
+
+def generate(connection: Any, data: Any) -> bytes:
+    return APPDATA
+
+
+def decrypt(connection: Any, ticket: Any, data: Any) -> openssl_tickets.TicketReturn | None:
+    SEEN[0] = ticket.appdata
+    return None
+
+
+class Variant:
+    """A server context with its client context, and a session to resume."""
+
+    def __init__(self, certificate: Path, install: Callable[[SSL.Context], None]) -> None:
+        self.server_context = SSL.Context(SSL.TLS_METHOD)
+        self.server_context.use_privatekey_file(str(certificate))
+        self.server_context.use_certificate_chain_file(str(certificate))
+        install(self.server_context)
+        self.client_context = SSL.Context(SSL.TLS_METHOD)
+        client, _ = self.handshake(None)
+        self.session = client.get_session()
+
+    def handshake(self, session: Any) -> tuple[SSL.Connection, SSL.Connection]:
+        """Shakes hands over memory BIOs, until the client has read its tickets."""
+        server = SSL.Connection(self.server_context, None)
+        server.set_accept_state()
+        client = SSL.Connection(self.client_context, None)
+        client.set_connect_state()
+        if session is not None:
+            client.set_session(session)
+        for side, other in ((client, server), (server, client), (client, server)):
+            try:
+                side.do_handshake()
+            except SSL.WantReadError:
+                pass
+            other.bio_write(side.bio_read(65536))
+        server.do_handshake()
+        client.bio_write(server.bio_read(65536))
+        try:
+            client.recv(1)
+        except SSL.WantReadError:
+            pass
+        # Without these, freeing the client would mark the session as not resumable.
+        client.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        return client, server
+
+    def check(self) -> None:
+        """Makes sure that what is timed is a resumption."""
+        _, server = self.handshake(self.session)
+        session = openssl_tickets.get_session(server)
+        assert openssl_tickets.SSL._lib is not None and session is not None
+        ffi = SSL._ffi
+        assert ffi is not None
+
+    def seconds(self, resumptions: int) -> float:
+        session = self.session
+        begin = perf_counter()
+        for _ in range(resumptions):
+            self.handshake(session)
+        return perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--resumptions", type=int, default=50, help="per variant and round")
+    options = parser.parse_args()
+
+    c_callbacks = compile_c_callbacks(**openssl_flags())
+    installs: dict[str, Callable[[SSL.Context], None]] = {
+        "no callbacks": lambda context: None,
+        "C callbacks": lambda context: c_callbacks.lib.install(context._context),
+        "Python callbacks": lambda c: c.set_session_ticket_callback(generate, decrypt),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = Path(folder, "certificate.pem")
+        issued = trustme.CA().issue_cert("localhost")
+        certificate.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+        variants = {name: Variant(certificate, install) for name, install in installs.items()}
+
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    gc.collect()
+    gc.disable()
+    for _ in range(options.rounds):
+        order = list(variants)
+        random.shuffle(order)
+        for name in order:
+            times[name].append(variants[name].seconds(options.resumptions) / options.resumptions)
+        gc.collect()
+
+    print(f"{openssl_tickets.OPENSSL_VERSION}, Python {sys.version.split()[0]}")
+    for name, values in times.items():
+        print(f"{name:18} {1 / statistics.median(values):8.0f} resumptions/s")
+    print_ratio(times, "Python callbacks", "C callbacks")
+    print_ratio(times, "Python callbacks", "no callbacks")
+    print_ratio(times, "C callbacks", "no callbacks")
+
+
+def print_ratio(times: dict[str, list[float]], one: str, other: str) -> None:
+    ratios = [b / a for a, b in zip(times[one], times[other], strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    print(f"rate with {one} / {other}: median {median:.4f}, quartiles {low:.4f} to {high:.4f}")
+
+
+if __name__ == "__main__":
+    main()

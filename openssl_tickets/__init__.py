@@ -1,0 +1,38 @@
+"""
+Full control of TLS session tickets, through the system's libssl.
+
+Every function takes the contexts and connections of pyOpenSSL that a program already has;
+:mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with the same operations as methods.
+"""
+
+from openssl_tickets._libssl import ffi as _ffi
+from openssl_tickets._libssl import lib as _lib
+from openssl_tickets.errors import Error, LibraryMismatchError
+from openssl_tickets.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
+from openssl_tickets.session import Session, get_session
+from openssl_tickets.system_openssl import use_system_openssl
+from openssl_tickets.ticket_callback import (
+    ReceivedTicket,
+    TicketReturn,
+    TicketStatus,
+    set_session_ticket_callback,
+)
+
+OPENSSL_VERSION: str = _ffi.string(_lib.OpenSSL_version(_lib.OPENSSL_VERSION)).decode()
+"""The libssl that this package is linked to, in its own words."""
+
+__all__ = [
+    "OPENSSL_VERSION",
+    "Error",
+    "LibraryMismatchError",
+    "ReceivedTicket",
+    "Session",
+    "TicketReturn",
+    "TicketStatus",
+    "get_num_tickets",
+    "get_session",
+    "new_session_ticket",
+    "set_num_tickets",
+    "set_session_ticket_callback",
+    "use_system_openssl",
+]

@@ -1,0 +1,72 @@
+"""
+From a Python object to the libssl object inside it, and back.
+
+Only the modules of this package cast pointers, and each does so only after it has proved that the
+object belongs to the very libssl that this package is linked to. A library is looked at only when
+an object of its kind is handed in, so importing this package loads neither of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from openssl_tickets.adapters import pyopenssl
+
+CData = Any
+
+
+class SSLContext(NamedTuple):
+    """A proved ``SSL_CTX *``, and the way from one of its ``SSL *`` to the user's own object."""
+
+    pointer: CData
+    find_connection: Callable[[CData], Any]
+
+
+def to_ssl_ctx(context: object) -> SSLContext:
+    """
+    Returns the ``SSL_CTX`` of *context*.
+
+    Raises:
+        TypeError: *context* is not a context of a library that is known here.
+        ValueError: *context* was never initialised.
+        LibraryMismatchError: *context* belongs to another libssl.
+    """
+    if pyopenssl.is_context(context):
+        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.find_connection)
+    raise TypeError(f"expected an OpenSSL.SSL.Context, not {_described(context)}")
+
+
+def to_ssl(connection: object) -> CData:
+    """
+    Returns the ``SSL *`` of *connection*.
+
+    Raises:
+        TypeError: *connection* is not a connection of a library that is known here.
+        ValueError: *connection* was never initialised.
+        LibraryMismatchError: *connection* belongs to another libssl.
+    """
+    if pyopenssl.is_connection(connection):
+        return pyopenssl.to_ssl(connection)
+    raise TypeError(f"expected an OpenSSL.SSL.Connection, not {_described(connection)}")
+
+
+def is_context(context_or_connection: object) -> bool:
+    """
+    Tells a context from a connection.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if pyopenssl.is_context(context_or_connection):
+        return True
+    if pyopenssl.is_connection(context_or_connection):
+        return False
+    raise TypeError(
+        "expected an OpenSSL.SSL.Context or an OpenSSL.SSL.Connection, "
+        f"not {_described(context_or_connection)}"
+    )
+
+
+def _described(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}: {value!r:.80}"

@@ -1,0 +1,114 @@
+"""
+All that is known of pyOpenSSL's objects: what they hold, and which libssl they belong to.
+
+``Context._context`` is a ``SSL_CTX *``, ``Connection._ssl`` a ``SSL *``, and
+``Connection._reverse_mapping`` leads from a ``SSL *`` back to its ``Connection``; it is so in
+pyOpenSSL 23.0 to 26.4.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from openssl_tickets._libssl import ffi, lib
+from openssl_tickets.errors import LibraryMismatchError
+
+CData = Any
+
+# The pyOpenSSL binding that has been proved to be on our libssl. Held as the object itself, so a
+# second copy of pyOpenSSL, or a replaced binding, is proved anew.
+_proved_lib: object = None
+
+
+def is_context(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Context``; pyOpenSSL is not imported to find out."""
+    ssl_module = sys.modules.get("OpenSSL.SSL")
+    return ssl_module is not None and isinstance(value, ssl_module.Context)
+
+
+def is_connection(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Connection``; pyOpenSSL is not imported to find out."""
+    ssl_module = sys.modules.get("OpenSSL.SSL")
+    return ssl_module is not None and isinstance(value, ssl_module.Connection)
+
+
+def to_ssl_ctx(context: Any) -> CData:
+    """
+    Returns the ``SSL_CTX *`` of a pyOpenSSL ``Context``, proved to be our libssl's.
+
+    Raises:
+        ValueError: ``Context.__init__`` has not run.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(context, "_context", "SSL_CTX *")
+
+
+def to_ssl(connection: Any) -> CData:
+    """
+    Returns the ``SSL *`` of a pyOpenSSL ``Connection``, proved to be our libssl's.
+
+    Raises:
+        ValueError: ``Connection.__init__`` has not run.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(connection, "_ssl", "SSL *")
+
+
+def find_connection(ssl: CData) -> Any:
+    """
+    Returns the ``Connection`` that owns *ssl*.
+
+    Raises:
+        LookupError: no living ``Connection`` does.
+    """
+    # Pointers hash and compare by their address, whichever ffi they were made with.
+    return sys.modules["OpenSSL.SSL"].Connection._reverse_mapping[ssl]
+
+
+def is_our_libssl(binding_lib: Any) -> bool:
+    """
+    Whether a cffi binding of libssl calls into the libssl that this package is linked to.
+
+    The proof is the address that ``TLS_method()`` returns, of a static object in each loaded
+    libssl. It follows no pointer, and two copies of one version do not pass it.
+    """
+    return bool(
+        ffi.cast("void *", binding_lib.TLS_method()) == ffi.cast("void *", lib.TLS_method())
+    )
+
+
+def prove_same_libssl() -> None:
+    """
+    Makes sure that the imported pyOpenSSL calls into the libssl that this package is linked to.
+
+    Raises:
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    global _proved_lib
+    binding = sys.modules["OpenSSL._util"]
+    if binding.lib is _proved_lib:
+        return
+    if not is_our_libssl(binding.lib):
+        theirs = binding.ffi.string(binding.lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+        ours = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+        raise LibraryMismatchError(
+            f"pyOpenSSL runs on its own {theirs}, and openssl_tickets on the system's {ours}: "
+            "they cannot share contexts and connections.\n"
+            "Call openssl_tickets.use_system_openssl() before OpenSSL is first imported "
+            "(`from openssl_tickets import SSL` does), or install a pyOpenSSL whose cryptography "
+            "is built against the system's libssl."
+        )
+    _proved_lib = binding.lib
+
+
+def _proved_pointer(owner: Any, attribute: str, c_type: str) -> CData:
+    prove_same_libssl()
+    # vars(), since a Connection looks up unknown attributes on its socket.
+    pointer = vars(owner).get(attribute)
+    if not isinstance(pointer, ffi.CData) or not pointer:
+        raise ValueError(
+            f"this {type(owner).__qualname__} holds no {c_type}: its __init__ has not run to the "
+            "end (call super().__init__() first in a subclass)"
+        )
+    return ffi.cast(c_type, pointer)

@@ -1,0 +1,9 @@
+/* What pyOpenSSL uses of <openssl/err.h>. */
+
+void ERR_clear_error(void);
+const char *ERR_func_error_string(unsigned long e);
+unsigned long ERR_get_error(void);
+int ERR_GET_REASON(unsigned long errcode);
+const char *ERR_lib_error_string(unsigned long e);
+unsigned long ERR_peek_error(void);
+const char *ERR_reason_error_string(unsigned long e);

@@ -1,0 +1,49 @@
+/* The callbacks around a ticket: one as it is generated, one as it is received. */
+
+typedef int SSL_TICKET_STATUS;
+typedef int SSL_TICKET_RETURN;
+
+#define SSL_TICKET_EMPTY ...
+#define SSL_TICKET_NO_DECRYPT ...
+#define SSL_TICKET_SUCCESS ...
+#define SSL_TICKET_SUCCESS_RENEW ...
+
+#define SSL_TICKET_RETURN_ABORT ...
+#define SSL_TICKET_RETURN_IGNORE ...
+#define SSL_TICKET_RETURN_IGNORE_RENEW ...
+#define SSL_TICKET_RETURN_USE ...
+#define SSL_TICKET_RETURN_USE_RENEW ...
+
+#define SSL_OP_NO_TICKET ...
+#define SSL_OP_NO_ANTI_REPLAY ...
+#define SSL_SESS_CACHE_NO_INTERNAL_LOOKUP ...
+
+typedef int (*SSL_CTX_generate_session_ticket_fn)(SSL *ssl, void *arg);
+typedef SSL_TICKET_RETURN (*SSL_CTX_decrypt_session_ticket_fn)(
+    SSL *ssl, SSL_SESSION *session, const unsigned char *keyname, size_t keyname_len,
+    SSL_TICKET_STATUS status, void *arg);
+
+int SSL_CTX_set_session_ticket_cb(SSL_CTX *ctx, SSL_CTX_generate_session_ticket_fn gen_cb,
+                                  SSL_CTX_decrypt_session_ticket_fn dec_cb, void *arg);
+uint64_t SSL_CTX_get_options(const SSL_CTX *ctx);
+uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *ctx);
+long SSL_CTX_get_session_cache_mode(SSL_CTX *ctx);
+long SSL_CTX_set_session_cache_mode(SSL_CTX *ctx, long mode);
+
+/* csrc/ticket_callback.c: its callbacks stand between libssl and what Python implements. */
+typedef struct {
+    uintptr_t slot;
+    int stateful;
+    const void *appdata;
+    size_t appdata_len;
+} openssl_tickets_call;
+
+extern "Python" int openssl_tickets_generate(SSL *ssl, openssl_tickets_call *call);
+extern "Python" SSL_TICKET_RETURN openssl_tickets_decrypt(
+    SSL *ssl, SSL_SESSION *session, const unsigned char *keyname, size_t keyname_len,
+    SSL_TICKET_STATUS status, openssl_tickets_call *call);
+extern "Python" void openssl_tickets_ssl_ctx_freed(uintptr_t slot);
+
+int openssl_tickets_new_ex_data_index(void);
+int openssl_tickets_install(SSL_CTX *ctx, int index, uintptr_t slot);
+uintptr_t openssl_tickets_installed(const SSL_CTX *ctx, int index);

@@ -1,0 +1,12 @@
+/*
+ * sys.unraisablehook cannot be called from Python with what it wants, so C does it. Both arguments
+ * are addresses of Python objects that the caller holds.
+ */
+static void openssl_tickets_write_unraisable(void *exception, void *object)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+
+    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), (PyObject *)exception);
+    PyErr_WriteUnraisable((PyObject *)object);
+    PyGILState_Release(state);
+}

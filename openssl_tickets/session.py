@@ -1,0 +1,119 @@
+"""Sessions, and the application data that a session and its tickets carry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openssl_tickets import adapters
+from openssl_tickets._libssl import ffi, lib
+from openssl_tickets.errors import raise_error
+
+CData = Any
+
+
+class Session:
+    """
+    A TLS session: what a ticket holds, and what a connection is resumed from.
+
+    It keeps the session alive for as long as it lives itself. Sessions come from
+    :func:`get_session` and from :attr:`ReceivedTicket.session`; there is no constructor.
+    """
+
+    __slots__ = ("_session",)
+
+    _session: CData
+
+    def __init__(self) -> None:
+        raise TypeError("a Session comes from get_session() or from ReceivedTicket.session")
+
+    @property
+    def ticket_appdata(self) -> bytes:
+        """
+        The application data that the session carries, ``b""`` where there is none.
+
+        What is set goes into every ticket made from this session from then on, and comes back in
+        the session of each resumption.
+
+        Raises:
+            TypeError: what is set is not bytes.
+            ValueError: with what is set the session would not fit a ticket (an encoded session
+                has at most 65,280 bytes); it stays as it was.
+            Error: libssl refused, out of memory.
+
+        libssl: ``SSL_SESSION_get0_ticket_appdata``, ``SSL_SESSION_set1_ticket_appdata``
+        (OpenSSL 1.1.1).
+        """
+        return get_appdata(self._session)
+
+    @ticket_appdata.setter
+    def ticket_appdata(self, appdata: bytes) -> None:
+        set_appdata(self._session, appdata)
+
+    def __repr__(self) -> str:
+        return f"<openssl_tickets.Session with {len(self.ticket_appdata)} bytes of ticket_appdata>"
+
+
+def get_session(connection: object) -> Session | None:
+    """
+    Returns the session of *connection*: the one it resumed, or the one it made.
+
+    Args:
+        connection: an ``OpenSSL.SSL.Connection``.
+
+    Returns:
+        The session, or None where there is none yet.
+
+    Raises:
+        TypeError: *connection* is not a connection.
+        LibraryMismatchError: it belongs to another libssl.
+
+    Example::
+
+        get_session(connection).ticket_appdata  # what the client's ticket carried
+
+    libssl: ``SSL_get1_session`` (OpenSSL 1.1.1).
+    """
+    session = lib.SSL_get1_session(adapters.to_ssl(connection))
+    return owned_session(session) if session else None
+
+
+def owned_session(session: CData) -> Session:
+    """Returns a :class:`Session` that takes over one reference to *session*."""
+    self = Session.__new__(Session)
+    self._session = ffi.gc(session, lib.SSL_SESSION_free)
+    return self
+
+
+def shared_session(session: CData) -> Session:
+    """Returns a :class:`Session` with a reference of its own to *session*."""
+    if not lib.SSL_SESSION_up_ref(session):
+        raise_error("SSL_SESSION_up_ref failed")
+    return owned_session(session)
+
+
+def get_appdata(session: CData) -> bytes:
+    """Returns a copy of the application data of a ``SSL_SESSION *``."""
+    copy = ffi.new("void **")
+    length = ffi.new("size_t *")
+    if not lib.openssl_tickets_copy_appdata(session, copy, length):
+        raise_error("SSL_SESSION_get0_ticket_appdata failed")
+    try:
+        return bytes(ffi.buffer(copy[0], length[0])) if length[0] else b""
+    finally:
+        lib.openssl_tickets_free_appdata(copy[0], length[0])
+
+
+def set_appdata(session: CData, appdata: object) -> None:
+    """Sets the application data of a ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
+    if not isinstance(appdata, bytes):
+        raise TypeError(
+            f"ticket application data must be bytes, not {type(appdata).__name__}: {appdata!r:.80}"
+        )
+    result = lib.openssl_tickets_set_appdata(session, appdata, len(appdata))
+    if result < 0:
+        raise ValueError(
+            f"{len(appdata)} bytes of ticket application data do not fit a ticket: with them the "
+            f"encoded session would have more than {lib.OPENSSL_TICKETS_MAX_ENCODED_SESSION} bytes"
+        )
+    if result == 0:
+        raise_error("SSL_SESSION_set1_ticket_appdata failed")
