@@ -29,7 +29,7 @@ LIBSSL_CDEF = (
     "session",
     "ticket_callback",
 )
-LIBSSL_CSRC = ("errors", "session", "ticket_callback")
+LIBSSL_CSRC = ("errors", "lock", "session", "ticket_callback")
 
 PYOPENSSL_CDEF = (
     "crypto",

@@ -7,7 +7,6 @@ from typing import SupportsIndex
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
-from openssl_tickets.callbacks import unpin
 from openssl_tickets.errors import raise_error
 
 _SIZE_MAX = 2 ** (8 * ffi.sizeof("size_t")) - 1
@@ -97,7 +96,7 @@ def new_session_ticket(connection: object) -> None:
     """
     ssl = adapters.to_ssl(connection)
     if lib.SSL_new_session_ticket(ssl):
-        unpin(connection)
+        lib.openssl_tickets_unpin(ssl)
         return
     # libssl leaves no reason in its queue; these are the ones it has.
     if not lib.SSL_is_server(ssl):

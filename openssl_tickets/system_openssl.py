@@ -47,7 +47,7 @@ def use_system_openssl() -> None:
 def _import_pyopenssl() -> None:
     # pyOpenSSL takes what this class offers when it is imported, and never looks again.
     binding = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
-    if _links_our_libssl(binding.Binding()):
+    if pyopenssl.is_our_libssl(binding.Binding().lib):
         importlib.import_module("OpenSSL")
         return
     # cryptography's own users of the class first: they are to keep cryptography's OpenSSL.
@@ -58,10 +58,6 @@ def _import_pyopenssl() -> None:
         importlib.import_module("OpenSSL")
     finally:
         binding.Binding = original
-
-
-def _links_our_libssl(binding: Any) -> bool:
-    return pyopenssl.is_our_libssl(binding.lib)
 
 
 class _SystemBinding:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
-from openssl_tickets.callbacks import slot_of, slots, surface
+from openssl_tickets.callbacks import numbers, policies, surface
+from openssl_tickets.errors import raise_error
 from openssl_tickets.session import Session, set_appdata, shared_session
 
 CData = Any
@@ -50,9 +52,9 @@ class TicketReturn(IntEnum):
     """Resume, and send a new ticket."""
 
 
-class ReceivedTicket(NamedTuple):
+class ReceivedTicket:
     """
-    The ticket that a ``decrypt`` callback is asked about. It stays valid after the callback.
+    The ticket that a ``decrypt`` callback is asked about.
 
     Attributes:
         status: what libssl made of it.
@@ -61,14 +63,37 @@ class ReceivedTicket(NamedTuple):
             client likes, and may be shorter or empty.
         appdata: the application data that the ticket carries: what ``generate`` returned for it,
             or ``b""`` where it carries none. None where *status* is EMPTY or NO_DECRYPT.
-        session: the session in the ticket, not yet the connection's own. None where *status* is
-            EMPTY or NO_DECRYPT.
     """
+
+    __slots__ = ("_pointer", "_session", "appdata", "key_name", "status")
 
     status: TicketStatus
     key_name: bytes
     appdata: bytes | None
-    session: Session | None
+    _pointer: CData  # a SSL_SESSION *, which may be NULL; None after the callback
+    _session: Session | None
+
+    def __init__(self) -> None:
+        raise TypeError("a ReceivedTicket is made for a decrypt callback only")
+
+    @property
+    def session(self) -> Session | None:
+        """
+        The session in the ticket, not yet the connection's own.
+
+        None where *status* is EMPTY or NO_DECRYPT. Ask for it within the callback; the
+        :class:`Session` itself may be kept.
+
+        Raises:
+            RuntimeError: the callback is over, and did not ask for the session.
+        """
+        if self._session is None and self.status in _DECRYPTED:
+            if self._pointer is None:
+                raise RuntimeError(
+                    "the session of a ReceivedTicket must be asked for within the decrypt callback"
+                )
+            self._session = shared_session(self._pointer)
+        return self._session
 
     def __repr__(self) -> str:
         return f"<openssl_tickets.ReceivedTicket {self.status.name}, key {self.key_name.hex()!r}>"
@@ -101,9 +126,13 @@ def set_session_ticket_callback(
     *first* context that are called.
 
     While a *decrypt* is set, libssl does not look into the context's session cache
-    (``SESS_CACHE_NO_INTERNAL_LOOKUP``): from there a TLS 1.2 client without tickets would be
-    resumed by session id, and *decrypt* would never be asked. A later
-    ``set_session_cache_mode()`` that leaves this flag out opens that way again.
+    (``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode): from there a TLS 1.2 client without
+    tickets would be resumed by session id, and *decrypt* would never be asked. A later
+    ``set_session_cache_mode()`` without this flag opens that way again.
+
+    A callback that refers to its own context keeps it alive, as Python's garbage collector cannot
+    see through libssl. Use ``connection.get_context()`` in the callback, or remove the callbacks
+    when done with the context.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` for servers.
@@ -144,76 +173,77 @@ def set_session_ticket_callback(
     ssl_ctx = adapters.to_ssl_ctx(context)
     if decrypt is not None:
         _refuse_stateful_tickets(ssl_ctx.pointer)
-    slot = slot_of(ssl_ctx, _NO_CALLBACKS)
-    if decrypt is not None:
-        _keep_out_of_session_cache(ssl_ctx.pointer)
-    slot.callbacks = _Callbacks(generate, decrypt, data)
+    number = next(numbers)
+    policies[number] = (ssl_ctx.find_connection, generate, decrypt, data)
+    if not lib.openssl_tickets_set_policy(
+        ssl_ctx.pointer, number, generate is not None, decrypt is not None
+    ):
+        del policies[number]
+        raise_error("SSL_CTX_set_session_ticket_cb failed")
 
 
-class _Callbacks(NamedTuple):
-    generate: GenerateCallback | None
-    decrypt: DecryptCallback | None
-    data: Any
-
-
-_NO_CALLBACKS = _Callbacks(None, None, None)
-
-# What OpenSSL does for each status where there is no decrypt callback.
-_DEFAULT_RETURN = {
-    int(TicketStatus.EMPTY): TicketReturn.IGNORE_RENEW,
-    int(TicketStatus.NO_DECRYPT): TicketReturn.IGNORE_RENEW,
-    int(TicketStatus.SUCCESS): TicketReturn.USE,
-    int(TicketStatus.SUCCESS_RENEW): TicketReturn.USE_RENEW,
+# For each status: its name, what OpenSSL does where there is no decrypt callback, and whether there
+# is a session that may be used.
+_STATUSES = {
+    int(TicketStatus.EMPTY): (TicketStatus.EMPTY, TicketReturn.IGNORE_RENEW, False),
+    int(TicketStatus.NO_DECRYPT): (TicketStatus.NO_DECRYPT, TicketReturn.IGNORE_RENEW, False),
+    int(TicketStatus.SUCCESS): (TicketStatus.SUCCESS, TicketReturn.USE, True),
+    int(TicketStatus.SUCCESS_RENEW): (TicketStatus.SUCCESS_RENEW, TicketReturn.USE_RENEW, True),
 }
-_STATUSES = {int(status): status for status in TicketStatus}
 _DECRYPTED = frozenset({TicketStatus.SUCCESS, TicketStatus.SUCCESS_RENEW})
 _USES = frozenset({TicketReturn.USE, TicketReturn.USE_RENEW})
+_new_ticket = partial(object.__new__, ReceivedTicket)
 
 
-# The two run once for every ticket, in the middle of a handshake whose cryptography has filled the
-# processor's caches: they call little, and ask libssl for nothing that C has not handed to them.
+# These two run for every ticket, in the middle of a handshake whose cryptography has taken the
+# processor's caches. So they do little, and ask libssl for nothing that C could hand to them.
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_generate(ssl: CData, call: CData) -> int:
-    slot = slots[call.slot]
-    connection = slot.find_connection(ssl)
-    generate, decrypt, data = slot.pinned(connection)
-    if decrypt is not None and call.stateful:
+def openssl_tickets_generate(ssl: CData, session: CData, policy: int, stateful: int) -> int:
+    find_connection, generate, _, data = policies[policy]
+    connection = find_connection(ssl)
+    if stateful:
         raise RuntimeError(
             "this ticket would be stateful, and libssl resumes from those without asking the "
             "decrypt callback: " + _STATEFUL_REMEDY
         )
-    if generate is not None:
-        appdata = generate(connection, data)
-        if appdata is not None:
-            set_appdata(lib.SSL_get_session(ssl), appdata)
+    appdata = generate(connection, data)
+    if appdata is not None:
+        set_appdata(session, appdata)
     return 1
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
 def openssl_tickets_decrypt(
-    ssl: CData, session: CData, key_name: CData, key_name_len: int, status: int, call: CData
+    ssl: CData,
+    session: CData,
+    key_name: CData,
+    key_name_len: int,
+    status: int,
+    policy: int,
+    appdata: CData,
+    appdata_len: int,
 ) -> int:
-    slot = slots[call.slot]
-    connection = slot.find_connection(ssl)
-    _, decrypt, data = slot.pinned(connection)
-    if decrypt is None:
-        return _DEFAULT_RETURN[status]
-    name = ffi.buffer(key_name, key_name_len)[:]
-    if status in _DECRYPTED:
-        appdata = ffi.buffer(call.appdata, call.appdata_len)[:] if call.appdata else b""
-        ticket = ReceivedTicket(_STATUSES[status], name, appdata, shared_session(session))
-    else:
-        ticket = ReceivedTicket(_STATUSES[status], name, None, None)
-    answer = decrypt(connection, ticket, data)
+    find_connection, _, decrypt, data = policies[policy]
+    connection = find_connection(ssl)
+    ticket = _new_ticket()
+    ticket.status, default, decrypted = _STATUSES[status]
+    ticket.key_name = ffi.unpack(key_name, key_name_len) if key_name_len else b""
+    ticket.appdata = ffi.unpack(appdata, appdata_len) if appdata else b"" if decrypted else None
+    ticket._session = None
+    ticket._pointer = session
+    try:
+        answer = decrypt(connection, ticket, data)
+    finally:
+        ticket._pointer = None
     if answer is None:
-        return _DEFAULT_RETURN[status]
+        return default
     if not isinstance(answer, TicketReturn):
         raise TypeError(f"decrypt must return a TicketReturn or None, not {answer!r:.80}")
-    if answer in _USES and status not in _DECRYPTED:
+    if answer in _USES and not decrypted:
         raise ValueError(
-            f"decrypt returned {answer.name} for a ticket with status {_STATUSES[status].name}: "
+            f"decrypt returned {answer.name} for a ticket with status {ticket.status.name}: "
             "only a decrypted ticket can be used"
         )
     return answer
@@ -238,7 +268,3 @@ def _refuse_stateful_tickets(ctx: CData) -> None:
         f"resumes from such stateful tickets without asking: {_STATEFUL_REMEDY}"
     )
 
-
-def _keep_out_of_session_cache(ctx: CData) -> None:
-    mode = lib.SSL_CTX_get_session_cache_mode(ctx)
-    lib.SSL_CTX_set_session_cache_mode(ctx, mode | lib.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP)

@@ -33,7 +33,7 @@ def to_ssl_ctx(context: object) -> SSLContext:
         LibraryMismatchError: *context* belongs to another libssl.
     """
     if pyopenssl.is_context(context):
-        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.find_connection)
+        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connection_finder())
     raise TypeError(f"expected an OpenSSL.SSL.Context, not {_described(context)}")
 
 

@@ -9,7 +9,8 @@ pyOpenSSL 23.0 to 26.4.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from openssl_tickets._libssl import ffi, lib
 from openssl_tickets.errors import LibraryMismatchError
@@ -23,14 +24,12 @@ _proved_lib: object = None
 
 def is_context(value: object) -> bool:
     """Whether *value* is a pyOpenSSL ``Context``; pyOpenSSL is not imported to find out."""
-    ssl_module = sys.modules.get("OpenSSL.SSL")
-    return ssl_module is not None and isinstance(value, ssl_module.Context)
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Context", ()))
 
 
 def is_connection(value: object) -> bool:
     """Whether *value* is a pyOpenSSL ``Connection``; pyOpenSSL is not imported to find out."""
-    ssl_module = sys.modules.get("OpenSSL.SSL")
-    return ssl_module is not None and isinstance(value, ssl_module.Connection)
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Connection", ()))
 
 
 def to_ssl_ctx(context: Any) -> CData:
@@ -55,15 +54,15 @@ def to_ssl(connection: Any) -> CData:
     return _proved_pointer(connection, "_ssl", "SSL *")
 
 
-def find_connection(ssl: CData) -> Any:
+def connection_finder() -> Callable[[CData], Any]:
     """
-    Returns the ``Connection`` that owns *ssl*.
+    Returns a function that leads from a ``SSL *`` to the ``Connection`` that owns it.
 
-    Raises:
-        LookupError: no living ``Connection`` does.
+    It raises a LookupError where no living ``Connection`` does. Pointers hash and compare by their
+    address, whichever ffi they were made with.
     """
-    # Pointers hash and compare by their address, whichever ffi they were made with.
-    return sys.modules["OpenSSL.SSL"].Connection._reverse_mapping[ssl]
+    finder = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.__getitem__
+    return cast(Callable[[CData], Any], finder)
 
 
 def is_our_libssl(binding_lib: Any) -> bool:

@@ -16,7 +16,6 @@ typedef int SSL_TICKET_RETURN;
 
 #define SSL_OP_NO_TICKET ...
 #define SSL_OP_NO_ANTI_REPLAY ...
-#define SSL_SESS_CACHE_NO_INTERNAL_LOOKUP ...
 
 typedef int (*SSL_CTX_generate_session_ticket_fn)(SSL *ssl, void *arg);
 typedef SSL_TICKET_RETURN (*SSL_CTX_decrypt_session_ticket_fn)(
@@ -27,23 +26,14 @@ int SSL_CTX_set_session_ticket_cb(SSL_CTX *ctx, SSL_CTX_generate_session_ticket_
                                   SSL_CTX_decrypt_session_ticket_fn dec_cb, void *arg);
 uint64_t SSL_CTX_get_options(const SSL_CTX *ctx);
 uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *ctx);
-long SSL_CTX_get_session_cache_mode(SSL_CTX *ctx);
-long SSL_CTX_set_session_cache_mode(SSL_CTX *ctx, long mode);
 
-/* csrc/ticket_callback.c: its callbacks stand between libssl and what Python implements. */
-typedef struct {
-    uintptr_t slot;
-    int stateful;
-    const void *appdata;
-    size_t appdata_len;
-} openssl_tickets_call;
-
-extern "Python" int openssl_tickets_generate(SSL *ssl, openssl_tickets_call *call);
+/* csrc/ticket_callback.c: its callbacks are the ones that libssl calls; they call these. */
+extern "Python" int openssl_tickets_generate(
+    SSL *ssl, SSL_SESSION *session, uintptr_t policy, int stateful);
 extern "Python" SSL_TICKET_RETURN openssl_tickets_decrypt(
-    SSL *ssl, SSL_SESSION *session, const unsigned char *keyname, size_t keyname_len,
-    SSL_TICKET_STATUS status, openssl_tickets_call *call);
-extern "Python" void openssl_tickets_ssl_ctx_freed(uintptr_t slot);
+    SSL *ssl, SSL_SESSION *session, const char *keyname, size_t keyname_len,
+    SSL_TICKET_STATUS status, uintptr_t policy, const char *appdata, size_t appdata_len);
+extern "Python" void openssl_tickets_forget(uintptr_t policy);
 
-int openssl_tickets_new_ex_data_index(void);
-int openssl_tickets_install(SSL_CTX *ctx, int index, uintptr_t slot);
-uintptr_t openssl_tickets_installed(const SSL_CTX *ctx, int index);
+int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_generate, int has_decrypt);
+void openssl_tickets_unpin(SSL *ssl);

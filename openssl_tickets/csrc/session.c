@@ -16,20 +16,6 @@
  */
 #define OPENSSL_TICKETS_ROOM_FOR_THE_REST 0x4000
 
-static CRYPTO_ONCE appdata_once = CRYPTO_ONCE_STATIC_INIT;
-static CRYPTO_RWLOCK *appdata_lock = NULL;
-
-static void make_appdata_lock(void)
-{
-    appdata_lock = CRYPTO_THREAD_lock_new();
-}
-
-static int lock_appdata(void)
-{
-    return CRYPTO_THREAD_run_once(&appdata_once, make_appdata_lock) && appdata_lock != NULL
-           && CRYPTO_THREAD_write_lock(appdata_lock);
-}
-
 /* Returns 1 when set, 0 when libssl failed, -1 when the data would not fit (nothing is changed). */
 static int set_fitting_appdata(SSL_SESSION *session, const void *data, size_t len)
 {
@@ -64,10 +50,11 @@ static int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, s
 {
     int result;
 
-    if (session == NULL || !lock_appdata())
+    if (session == NULL || !openssl_tickets_init_lock())
         return 0;
+    lock_acquire();
     result = set_fitting_appdata(session, data, len);
-    CRYPTO_THREAD_unlock(appdata_lock);
+    lock_release();
     return result;
 }
 
@@ -82,14 +69,15 @@ static int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_
 
     *copy = NULL;
     *len = 0;
-    if (!lock_appdata())
+    if (!openssl_tickets_init_lock())
         return 0;
+    lock_acquire();
     result = SSL_SESSION_get0_ticket_appdata(session, &data, len);
     if (result && *len != 0) {
         *copy = OPENSSL_memdup(data, *len);
         result = *copy != NULL;
     }
-    CRYPTO_THREAD_unlock(appdata_lock);
+    lock_release();
     return result;
 }
 

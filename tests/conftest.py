@@ -1,0 +1,85 @@
+"""Fixtures: certificates, contexts, and a check that no test leaves OpenSSL errors behind."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+import openssl_tickets
+from openssl_tickets import SSL
+from openssl_tickets._libssl import lib
+from tests import tls
+
+
+def pytest_report_header() -> list[str]:
+    """Names every library in play, and where it comes from."""
+    import cryptography
+    import OpenSSL
+
+    program = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True)
+    pyopenssl_on = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    return [
+        f"openssl_tickets: {openssl_tickets.OPENSSL_VERSION}",
+        f"pyOpenSSL {OpenSSL.__version__}: {pyopenssl_on}, {type(SSL._lib).__name__} of "
+        f"{getattr(SSL._lib, '__name__', '?')}; cryptography {cryptography.__version__}",
+        f"openssl program: {program.stdout.strip()}; {platform.platform()}",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _no_errors_left_behind() -> Iterator[None]:
+    yield
+    assert lib.ERR_get_error() == 0, "the test left something in OpenSSL's error queue"
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def server_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's key and certificates, in one file."""
+    path = tmp_path_factory.mktemp("server") / "server.pem"
+    issued = authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.ECDSA)
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def client_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A client's key and certificates, in one file."""
+    path = tmp_path_factory.mktemp("client") / "client.pem"
+    issued = authority.issue_cert("client@example.org", key_type=trustme.KeyType.ECDSA)
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(params=["1.2", "1.3"])
+def version(request: pytest.FixtureRequest) -> str:
+    """A TLS version, for what holds in both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server_context(server_file: Path) -> SSL.Context:
+    """A context for TLS 1.3 servers."""
+    return tls.server_context(server_file)
+
+
+@pytest.fixture
+def client_context() -> SSL.Context:
+    """A context for TLS 1.3 clients, which counts the tickets that come."""
+    return tls.client_context()

@@ -1,0 +1,114 @@
+"""
+The little C that the tests need beside the package: questions to libssl that neither pyOpenSSL nor
+the package asks, and a ticket key callback that answers as told. Compiled once per test run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cffi import FFI
+
+from build_ffi import openssl_flags
+
+CDEF = """
+int reused(void *ssl);
+void set_ticket_key_answer(void *ctx, int answer);
+int set_max_early_data(void *ctx, unsigned int bytes);
+int set_connection_max_early_data(void *ssl, unsigned int bytes);
+unsigned long set_options(void *ctx, unsigned long options);
+unsigned long clear_options(void *ctx, unsigned long options);
+unsigned long set_connection_options(void *ssl, unsigned long options);
+unsigned long peek_error(void);
+void put_error(void);
+void forget_shutdown(void *ssl);
+#define SSL_OP_NO_TICKET ...
+#define SSL_OP_NO_ANTI_REPLAY ...
+"""
+
+SOURCE = r"""
+#include <string.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+
+static int reused(void *ssl) { return SSL_session_reused(ssl); }
+
+static unsigned char key_name[16] = "tests' only key";
+static unsigned char secret[32] = "no secret at all";
+static int ticket_key_answer = 1;
+
+static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
+                      EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+    OSSL_PARAM params[3];
+
+    if (!encrypt && memcmp(name, key_name, 16) != 0)
+        return 0;
+    params[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, secret, 32);
+    params[1] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0);
+    params[2] = OSSL_PARAM_construct_end();
+    if (encrypt) {
+        memcpy(name, key_name, 16);
+        memset(iv, 7, 16);
+    }
+    if (!EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, secret, iv, encrypt)
+        || !EVP_MAC_CTX_set_params(mac, params))
+        return -1;
+    return encrypt ? 1 : ticket_key_answer;
+}
+
+static void set_ticket_key_answer(void *ctx, int answer)
+{
+    ticket_key_answer = answer;
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
+}
+
+static int set_max_early_data(void *ctx, unsigned int bytes)
+{
+    return SSL_CTX_set_max_early_data(ctx, bytes);
+}
+static int set_connection_max_early_data(void *ssl, unsigned int bytes)
+{
+    return SSL_set_max_early_data(ssl, bytes);
+}
+static unsigned long set_options(void *ctx, unsigned long options)
+{
+    return SSL_CTX_set_options(ctx, options);
+}
+static unsigned long clear_options(void *ctx, unsigned long options)
+{
+    return SSL_CTX_clear_options(ctx, options);
+}
+static unsigned long set_connection_options(void *ssl, unsigned long options)
+{
+    return SSL_set_options(ssl, options);
+}
+static unsigned long peek_error(void) { return ERR_peek_error(); }
+static void put_error(void) { ERR_raise(ERR_LIB_USER, 99); }
+static void forget_shutdown(void *ssl) { SSL_set_shutdown(ssl, 3); }
+"""
+
+
+def _compiled() -> Any:
+    ffi = FFI()
+    ffi.cdef(CDEF)
+    ffi.set_source("openssl_tickets_tests_native", SOURCE, **openssl_flags())
+    folder = tempfile.mkdtemp(prefix="openssl_tickets-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(ffi.compile(tmpdir=folder))
+    spec = importlib.util.spec_from_file_location("openssl_tickets_tests_native", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lib: Any = _compiled().lib
