@@ -40,6 +40,7 @@ def surface(
     connection where its class can raise it from the call that is under way, and else to
     ``sys.unraisablehook`` with the connection as the object.
     """
+    exception.__traceback__ = traceback  # cffi hands it over on the side
     frame = traceback.tb_frame if traceback is not None else None
     connection = frame.f_locals.get("connection") if frame is not None else None
     keep = getattr(type(connection), "_keep_callback_exception", None)

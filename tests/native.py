@@ -18,7 +18,7 @@ from build_ffi import openssl_flags
 
 CDEF = """
 int reused(void *ssl);
-void set_ticket_key_answer(void *ctx, int answer);
+void set_ticket_key_answers(void *ctx, int encrypt, int decrypt);
 int set_max_early_data(void *ctx, unsigned int bytes);
 int set_connection_max_early_data(void *ssl, unsigned int bytes);
 unsigned long set_options(void *ctx, unsigned long options);
@@ -26,7 +26,6 @@ unsigned long clear_options(void *ctx, unsigned long options);
 unsigned long set_connection_options(void *ssl, unsigned long options);
 unsigned long peek_error(void);
 void put_error(void);
-void forget_shutdown(void *ssl);
 #define SSL_OP_NO_TICKET ...
 #define SSL_OP_NO_ANTI_REPLAY ...
 """
@@ -42,7 +41,7 @@ static int reused(void *ssl) { return SSL_session_reused(ssl); }
 
 static unsigned char key_name[16] = "tests' only key";
 static unsigned char secret[32] = "no secret at all";
-static int ticket_key_answer = 1;
+static int encrypt_answer = 1, decrypt_answer = 1;
 
 static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
                       EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
@@ -61,12 +60,13 @@ static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX
     if (!EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, secret, iv, encrypt)
         || !EVP_MAC_CTX_set_params(mac, params))
         return -1;
-    return encrypt ? 1 : ticket_key_answer;
+    return encrypt ? encrypt_answer : decrypt_answer;
 }
 
-static void set_ticket_key_answer(void *ctx, int answer)
+static void set_ticket_key_answers(void *ctx, int encrypt, int decrypt)
 {
-    ticket_key_answer = answer;
+    encrypt_answer = encrypt;
+    decrypt_answer = decrypt;
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
 }
 
@@ -92,7 +92,6 @@ static unsigned long set_connection_options(void *ssl, unsigned long options)
 }
 static unsigned long peek_error(void) { return ERR_peek_error(); }
 static void put_error(void) { ERR_raise(ERR_LIB_USER, 99); }
-static void forget_shutdown(void *ssl) { SSL_set_shutdown(ssl, 3); }
 """
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from openssl_tickets import SSL
+from tests import native
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 TIMEOUT = 20.0  # seconds; nothing on loopback takes this long
-
-_tickets_seen: Counter[Any] = Counter()
 
 
 def server_context(
@@ -46,13 +45,12 @@ def _count_tickets(connection: Any, where: int, _: int) -> None:
     if where == SSL.SSL_CB_CONNECT_LOOP and b"read server session ticket" in (
         connection.get_state_string()
     ):
-        seen = vars(connection).setdefault("tickets_seen", [])
-        seen.append(connection.get_session())
+        vars(connection)["tickets_seen"] = received(connection) + 1
 
 
 def received(client: Any) -> int:
     """Returns how many tickets *client* has received so far."""
-    return len(vars(client).get("tickets_seen", []))
+    return int(vars(client).get("tickets_seen", 0))
 
 
 class Pair:
@@ -122,9 +120,7 @@ class Pair:
 
 
 def session_reused(connection: Any) -> bool:
-    """Whether *connection* resumed a session, by the only means pyOpenSSL has: no certificate."""
-    from tests import native
-
+    """Whether *connection* resumed a session; pyOpenSSL does not tell."""
     return bool(native.lib.reused(connection._ssl))
 
 
@@ -180,8 +176,6 @@ class Server:
 
 def set_timeouts(plain: socket.socket) -> None:
     """Bounds each blocking call of libssl on *plain*: it ends with a SysCallError."""
-    import struct
-
     seconds = struct.pack("ll", int(TIMEOUT), 0)
     plain.settimeout(None)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
