@@ -18,6 +18,9 @@ from openssl_tickets.ticket_callback import (
     set_session_ticket_callback,
 )
 
+if not _lib.openssl_tickets_init():
+    raise MemoryError("pthread_atfork failed")
+
 OPENSSL_VERSION: str = _ffi.string(_lib.OpenSSL_version(_lib.OPENSSL_VERSION)).decode()
 """The libssl that this package is linked to, in its own words."""
 

@@ -551,17 +551,28 @@ class TestExceptions:
                     call(pair.server)
                 pair.move()
 
-    def test_of_a_ticket_on_demand_is_raised_by_shutdown(
-        self, server_context: Any, client_context: Any
+    def test_of_a_ticket_within_a_shutdown(
+        self, server_context: Any, client_context: Any, client_file: Path, ca_file: Path
     ) -> None:
-        """A shutdown may be what ends a pending ticket; its exception is not lost either."""
-        pair = tls.Pair(server_context, client_context).handshake()
-        server_context.set_session_ticket_callback(_raise(Boom()))
-        pair.server.new_session_ticket()
-        with contextlib.suppress(SSL.Error):  # a shutdown while in init is refused
+        """A shutdown that reads the client's late certificate makes tickets, and raises too."""
+        server_context.load_verify_locations(str(ca_file))
+        server_context.set_session_id(b"tests")
+        server_context.set_num_tickets(1)
+        answers = iter([b"at the handshake"])
+        server_context.set_session_ticket_callback(lambda *_: next(answers))
+        client_context.use_privatekey_file(str(client_file))
+        client_context.use_certificate_chain_file(str(client_file))
+        pair = tls.Pair(server_context, client_context)
+        native.lib.allow_post_handshake_auth(pair.client._ssl)
+        pair.handshake()
+        pair.server.set_verify(SSL.VERIFY_PEER)
+        assert native.lib.request_client_certificate(pair.server._ssl)
+        pair.server.do_handshake()
+        pair.client_reads()
+        pair.move()
+        assert pair.server.shutdown() is False
+        with pytest.raises(StopIteration):
             pair.server.shutdown()
-        with pytest.raises((Boom)):
-            pair.server.do_handshake()
 
     @pytest.mark.parametrize("answer", [True, 3, "USE", b"", TicketStatus.SUCCESS])
     def test_wrong_answer_of_decrypt(self, setting: Setting, answer: Any) -> None:

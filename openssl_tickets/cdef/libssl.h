@@ -15,3 +15,6 @@ int SSL_is_server(const SSL *ssl);
 int SSL_is_init_finished(const SSL *ssl);
 int SSL_version(const SSL *ssl);
 const char *SSL_get_version(const SSL *ssl);
+
+/* csrc/lock.c */
+int openssl_tickets_init(void);

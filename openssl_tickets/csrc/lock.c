@@ -1,35 +1,33 @@
 /*
  * The one lock of this package. It is held for a few instructions at a time, never while libssl or
- * Python runs a callback, and never across a fork.
+ * Python runs a callback, and by no thread while the process is forked. (A lock of OpenSSL's would
+ * not do: it is a pthread_rwlock, which glibc lets only the very thread unlock that locked it, and
+ * in a forked child that thread has another id.)
  */
 #include <pthread.h>
 
-static CRYPTO_ONCE lock_once = CRYPTO_ONCE_STATIC_INIT;
-static CRYPTO_RWLOCK *the_lock = NULL;
+static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void lock_acquire(void)
 {
-    CRYPTO_THREAD_write_lock(the_lock);
+    pthread_mutex_lock(&the_lock);
 }
 
 static void lock_release(void)
 {
-    CRYPTO_THREAD_unlock(the_lock);
+    pthread_mutex_unlock(&the_lock);
 }
 
-static void lock_make(void)
-{
-    CRYPTO_RWLOCK *made = CRYPTO_THREAD_lock_new();
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int fork_is_safe = 0;
 
-    if (made == NULL)
-        return;
-    the_lock = made;
-    if (pthread_atfork(lock_acquire, lock_release, lock_release) != 0)
-        the_lock = NULL;
+static void guard_forks(void)
+{
+    fork_is_safe = pthread_atfork(lock_acquire, lock_release, lock_release) == 0;
 }
 
-/* To be called before anything that locks. Returns 1, or 0 when there is no memory. */
-static int openssl_tickets_init_lock(void)
+/* To be called before anything else, any number of times. Returns 0 when there is no memory. */
+static int openssl_tickets_init(void)
 {
-    return CRYPTO_THREAD_run_once(&lock_once, lock_make) && the_lock != NULL;
+    return pthread_once(&once, guard_forks) == 0 && fork_is_safe;
 }

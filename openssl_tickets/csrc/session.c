@@ -50,7 +50,7 @@ static int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, s
 {
     int result;
 
-    if (session == NULL || !openssl_tickets_init_lock())
+    if (session == NULL)
         return 0;
     lock_acquire();
     result = set_fitting_appdata(session, data, len);
@@ -69,8 +69,6 @@ static int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_
 
     *copy = NULL;
     *len = 0;
-    if (!openssl_tickets_init_lock())
-        return 0;
     lock_acquire();
     result = SSL_SESSION_get0_ticket_appdata(session, &data, len);
     if (result && *len != 0) {

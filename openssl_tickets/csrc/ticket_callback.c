@@ -191,8 +191,7 @@ static slot *slot_of(SSL_CTX *ctx)
 {
     slot *made, *found;
 
-    if (!openssl_tickets_init_lock() || !CRYPTO_THREAD_run_once(&indexes_once, make_indexes)
-        || ctx_index < 0 || ssl_index < 0)
+    if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
