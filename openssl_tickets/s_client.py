@@ -471,7 +471,7 @@ class SClient:
             self._reader.join(self._timeout)
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        """Waits until *done*, which is called with the lock held and is True only once."""
+        """Waits until *done*, called with the lock held, is True; it is not called again then."""
         deadline = time.monotonic() + self._timeout
         with self._changed:
             while not done():
@@ -597,13 +597,11 @@ class _Transcript:
             self._skipped = found + len(data)
         return found >= 0
 
-    def feed_stderr(self, chunk: bytes) -> None:
-        self._output += chunk
-        self._stderr += chunk
-
-    def feed_stdout(self, chunk: bytes) -> None:
-        self._output += chunk
-        self._data += chunk
+    def feed(self, stdout: bytes, stderr: bytes) -> None:
+        """Takes in more text; *stderr* has all that was written before *stdout* was."""
+        self._output += stderr + stdout
+        self._stderr += stderr
+        self._data += stdout
         if self._summary is None and not self._take_summary():
             return
         while own := _OWN_TEXT.search(self._data, self._scanned):
@@ -706,30 +704,33 @@ def _read_all(
     stdout: FileIO, stderr: FileIO, transcript: _Transcript, changed: threading.Condition
 ) -> None:
     """Reads both to their end, in a thread of its own."""
-    # Standard error first: in TLS 1.2, it says what the ticket on standard output means.
-    feeds = {stderr: transcript.feed_stderr, stdout: transcript.feed_stdout}
+    opened = [stdout, stderr]
     try:
+        os.set_blocking(stderr.fileno(), False)
         with stdout, stderr, selectors.DefaultSelector() as selector:
-            for file in feeds:
+            for file in opened:
                 selector.register(file, selectors.EVENT_READ)
-            while selector.get_map():
+            while opened:
                 ready = [key.fileobj for key, _ in selector.select()]
-                for file in (file for file in feeds if file in ready):
-                    chunk = _read(file)
-                    if not chunk:
-                        selector.unregister(file)
-                    with changed:
-                        feeds[file](chunk)
-                        changed.notify_all()
+                # Standard error after standard output, and every time: so all is there that the
+                # program wrote to it before the text that was just read.
+                chunks = {file: _read(file) for file in opened if file in ready or file is stderr}
+                for file in [file for file, chunk in chunks.items() if chunk == b""]:
+                    selector.unregister(file)
+                    opened.remove(file)
+                with changed:
+                    transcript.feed(chunks.get(stdout) or b"", chunks.get(stderr) or b"")
+                    changed.notify_all()
     finally:
         with changed:
             transcript.ended = True
             changed.notify_all()
 
 
-def _read(file: FileIO) -> bytes:
+def _read(file: FileIO) -> bytes | None:
+    """Reads what is there; None if there is nothing now, and b"" at the end."""
     try:
-        return os.read(file.fileno(), 65536)
+        return file.read(65536)
     except OSError as error:
         if error.errno == errno.EIO:  # how Linux says that a terminal's other side is closed
             return b""

@@ -19,6 +19,7 @@ typedef struct {
 typedef struct {
     policy *current;           /* under the lock; NULL before the first policy */
     int closed_cache;          /* under the lock: see keep_out_of_cache */
+    uintptr_t born;            /* how many slots there were, with this one */
 } slot;
 
 static int openssl_tickets_generate(SSL *ssl, SSL_SESSION *session, uintptr_t policy, int stateful);
@@ -28,7 +29,8 @@ static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, SSL_SESSION *session,
                                                  const char *appdata, size_t appdata_len);
 static void openssl_tickets_forget(uintptr_t policy);
 
-static int ctx_index = -1, ssl_index = -1;
+static int ctx_index = -1, ssl_index = -1, birth_index = -1;
+static uintptr_t slots = 0; /* under the lock: how many have been made */
 
 static void release_policy(policy *released)
 {
@@ -47,28 +49,28 @@ static void release_policy(policy *released)
     OPENSSL_free(released);
 }
 
-/* For a handshake into which another thread installs the first policy; never freed. */
+/* Two that are never freed: "no callbacks", and "what is current when it is asked for". */
 static policy no_policy = {1, 0, 0, 0};
+static policy current_policy = {1, 0, 0, 0};
 
-/*
- * Returns the policy of ssl's handshake, which ssl holds; NULL when there is no memory. The slot is
- * NULL where libssl has been told of the callbacks, by another thread, but not yet of the slot.
- */
-static policy *pinned_policy(SSL *ssl, slot *of_ctx)
+static int pin_policy(SSL *ssl, policy *pinned)
 {
-    policy *pinned = SSL_get_ex_data(ssl, ssl_index);
+    policy *replaced = SSL_get_ex_data(ssl, ssl_index);
 
-    if (pinned != NULL)
-        return pinned;
-    lock_acquire();
-    pinned = of_ctx == NULL ? &no_policy : of_ctx->current;
-    pinned->references++;
-    lock_release();
     if (!SSL_set_ex_data(ssl, ssl_index, pinned)) {
         release_policy(pinned);
-        return NULL;
+        return 0;
     }
-    return pinned;
+    release_policy(replaced);
+    return 1;
+}
+
+static policy *hold_policy(policy *held)
+{
+    lock_acquire();
+    held->references++;
+    lock_release();
+    return held;
 }
 
 /*
@@ -92,13 +94,46 @@ static int is_stateful(const SSL *ssl)
 }
 
 /*
+ * Whether ssl has resumed a session from a ticket that nobody was asked about, since there were no
+ * callbacks yet when it came. (One that is younger than the slot resumed from something else than a
+ * ticket, a PSK of the program's own say.)
+ */
+static int resumed_before(SSL *ssl, const slot *of_ctx)
+{
+    return SSL_session_reused(ssl) && !is_stateful(ssl)
+           && (uintptr_t)SSL_get_ex_data(ssl, birth_index) < of_ctx->born;
+}
+
+/*
+ * Returns the policy of ssl's handshake, which ssl holds; NULL when there is no memory. The first
+ * policy of an SSL_CTX may come while handshakes run: they go on without. Then of_ctx is NULL where
+ * libssl has been told of the callbacks but not yet of the slot.
+ */
+static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
+{
+    policy *pinned = SSL_get_ex_data(ssl, ssl_index);
+
+    if (pinned != NULL && pinned != &current_policy)
+        return pinned;
+    if (of_ctx == NULL || (pinned == NULL && generating && resumed_before(ssl, of_ctx))) {
+        pinned = hold_policy(&no_policy);
+    } else {
+        lock_acquire();
+        pinned = of_ctx->current;
+        pinned->references++;
+        lock_release();
+    }
+    return pin_policy(ssl, pinned) ? pinned : NULL;
+}
+
+/*
  * The two callbacks that libssl knows. They do what must not depend on Python being able to run:
  * they fail closed once the interpreter has begun to finalize, and keep the error queue as libssl
  * left it. Where the policy has nothing to say they do not enter Python at all.
  */
 static int generate_ticket(SSL *ssl, void *arg)
 {
-    policy *pinned = pinned_policy(ssl, arg);
+    policy *pinned = pinned_policy(ssl, arg, 1);
     int stateful, answer;
 
     if (pinned == NULL)
@@ -118,7 +153,7 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
                                         const unsigned char *keyname, size_t keyname_len,
                                         SSL_TICKET_STATUS status, void *arg)
 {
-    policy *pinned = pinned_policy(ssl, arg);
+    policy *pinned = pinned_policy(ssl, arg, 0);
     SSL_TICKET_RETURN answer;
     void *appdata = NULL;
     size_t appdata_len = 0;
@@ -178,12 +213,25 @@ static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **fr
     return 1;
 }
 
+static void note_birth(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
+                       void *argp)
+{
+    uintptr_t born;
+
+    (void)parent, (void)ptr, (void)argl, (void)argp;
+    lock_acquire();
+    born = slots;
+    lock_release();
+    CRYPTO_set_ex_data(ad, index, (void *)born);
+}
+
 static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void make_indexes(void)
 {
     ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, dup_nothing, free_slot);
     ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
+    birth_index = SSL_get_ex_new_index(0, NULL, note_birth, NULL, NULL);
 }
 
 /* Returns the slot of ctx, which is made and told to libssl the first time; NULL on failure. */
@@ -191,7 +239,8 @@ static slot *slot_of(SSL_CTX *ctx)
 {
     slot *made, *found;
 
-    if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0)
+    if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
+        || birth_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
@@ -199,6 +248,7 @@ static slot *slot_of(SSL_CTX *ctx)
     lock_acquire();
     found = SSL_CTX_get_ex_data(ctx, ctx_index);
     if (found == NULL && SSL_CTX_set_ex_data(ctx, ctx_index, made)) {
+        made->born = ++slots;
         found = made;
         made = NULL;
     }
@@ -256,8 +306,6 @@ static int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_ge
 /* What ssl does next is no part of its handshake: it takes the policy that is current then. */
 static void openssl_tickets_unpin(SSL *ssl)
 {
-    policy *pinned = ssl_index < 0 ? NULL : SSL_get_ex_data(ssl, ssl_index);
-
-    if (pinned != NULL && SSL_set_ex_data(ssl, ssl_index, NULL))
-        release_policy(pinned);
+    if (ssl_index >= 0)
+        pin_policy(ssl, hold_policy(&current_policy));
 }
