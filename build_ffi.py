@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
@@ -72,7 +73,7 @@ What went wrong: {error}
 BUILD_COMMANDS = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
 
 
-def openssl_flags() -> dict[str, list[str]]:
+def openssl_flags() -> dict[str, Any]:
     """Returns where OpenSSL is, as keyword arguments of a setuptools Extension."""
     prefix = os.environ.get("OPENSSL_DIR")
     if prefix:
@@ -83,7 +84,7 @@ def openssl_flags() -> dict[str, list[str]]:
             "runtime_library_dirs": libraries,
             "libraries": ["ssl", "crypto"],
         }
-    flags: dict[str, list[str]] = {"libraries": ["ssl", "crypto"]}
+    flags: dict[str, Any] = {"libraries": ["ssl", "crypto"]}
     if shutil.which("pkg-config"):
         found = subprocess.run(
             ["pkg-config", "--cflags", "--libs-only-L", "openssl"], capture_output=True, text=True
@@ -94,7 +95,7 @@ def openssl_flags() -> dict[str, list[str]]:
     return flags
 
 
-def check_compiler(flags: dict[str, list[str]]) -> None:
+def check_compiler(flags: dict[str, Any]) -> None:
     """
     Preprocesses the headers that the build needs.
 
@@ -103,7 +104,11 @@ def check_compiler(flags: dict[str, list[str]]) -> None:
             names the packages to install.
     """
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    includes = [sysconfig.get_path("include"), *flags.get("include_dirs", []), str(PACKAGE / "csrc")]
+    includes = [
+        sysconfig.get_path("include"),
+        *flags.get("include_dirs", []),
+        str(PACKAGE / "csrc"),
+    ]
     command = [
         *shlex.split(compiler),
         *(f"-I{folder}" for folder in includes),
@@ -119,7 +124,9 @@ def check_compiler(flags: dict[str, list[str]]) -> None:
             text=True,
         )
     except OSError as error:
-        sys.exit(WHAT_TO_INSTALL.format(error=f"the C compiler {command[0]!r} did not run: {error}"))
+        sys.exit(
+            WHAT_TO_INSTALL.format(error=f"the C compiler {command[0]!r} did not run: {error}")
+        )
     if probe.returncode != 0:
         sys.exit(WHAT_TO_INSTALL.format(error="the C compiler says\n\n" + probe.stderr.strip()))
 

@@ -50,7 +50,8 @@ def compile_c_callbacks(**flags: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(ffi.compile(tmpdir=folder))
         spec = importlib.util.spec_from_file_location("openssl_tickets_bench", path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return module

@@ -12,9 +12,8 @@ Importing it puts pyOpenSSL on the system's libssl, see
 from __future__ import annotations
 
 import functools
-import socket
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
 
 import openssl_tickets
 from openssl_tickets.callbacks import report
@@ -23,7 +22,116 @@ from openssl_tickets.ticket_callback import DecryptCallback, GenerateCallback
 openssl_tickets.use_system_openssl()
 
 import OpenSSL.SSL  # noqa: E402 (only now, on the system's libssl)
-from OpenSSL.SSL import *  # noqa: E402, F403
+
+if TYPE_CHECKING:
+    # The type checker takes the star below for a second definition of the two classes, so it gets
+    # the names of pyOpenSSL 26.4 one by one; a test compares them.
+    from OpenSSL.SSL import (
+        DTLS_CLIENT_METHOD as DTLS_CLIENT_METHOD,
+        DTLS_METHOD as DTLS_METHOD,
+        DTLS_SERVER_METHOD as DTLS_SERVER_METHOD,
+        MODE_RELEASE_BUFFERS as MODE_RELEASE_BUFFERS,
+        NO_OVERLAPPING_PROTOCOLS as NO_OVERLAPPING_PROTOCOLS,
+        OP_ALL as OP_ALL,
+        OP_CIPHER_SERVER_PREFERENCE as OP_CIPHER_SERVER_PREFERENCE,
+        OP_COOKIE_EXCHANGE as OP_COOKIE_EXCHANGE,
+        OP_DONT_INSERT_EMPTY_FRAGMENTS as OP_DONT_INSERT_EMPTY_FRAGMENTS,
+        OP_EPHEMERAL_RSA as OP_EPHEMERAL_RSA,
+        OP_IGNORE_UNEXPECTED_EOF as OP_IGNORE_UNEXPECTED_EOF,
+        OP_LEGACY_SERVER_CONNECT as OP_LEGACY_SERVER_CONNECT,
+        OP_MICROSOFT_BIG_SSLV3_BUFFER as OP_MICROSOFT_BIG_SSLV3_BUFFER,
+        OP_MICROSOFT_SESS_ID_BUG as OP_MICROSOFT_SESS_ID_BUG,
+        OP_MSIE_SSLV2_RSA_PADDING as OP_MSIE_SSLV2_RSA_PADDING,
+        OP_NETSCAPE_CA_DN_BUG as OP_NETSCAPE_CA_DN_BUG,
+        OP_NETSCAPE_CHALLENGE_BUG as OP_NETSCAPE_CHALLENGE_BUG,
+        OP_NETSCAPE_DEMO_CIPHER_CHANGE_BUG as OP_NETSCAPE_DEMO_CIPHER_CHANGE_BUG,
+        OP_NETSCAPE_REUSE_CIPHER_CHANGE_BUG as OP_NETSCAPE_REUSE_CIPHER_CHANGE_BUG,
+        OP_NO_COMPRESSION as OP_NO_COMPRESSION,
+        OP_NO_QUERY_MTU as OP_NO_QUERY_MTU,
+        OP_NO_RENEGOTIATION as OP_NO_RENEGOTIATION,
+        OP_NO_TICKET as OP_NO_TICKET,
+        OP_PKCS1_CHECK_1 as OP_PKCS1_CHECK_1,
+        OP_PKCS1_CHECK_2 as OP_PKCS1_CHECK_2,
+        OP_SINGLE_DH_USE as OP_SINGLE_DH_USE,
+        OP_SINGLE_ECDH_USE as OP_SINGLE_ECDH_USE,
+        OP_SSLEAY_080_CLIENT_DH_BUG as OP_SSLEAY_080_CLIENT_DH_BUG,
+        OP_SSLREF2_REUSE_CERT_TYPE_BUG as OP_SSLREF2_REUSE_CERT_TYPE_BUG,
+        OP_TLS_BLOCK_PADDING_BUG as OP_TLS_BLOCK_PADDING_BUG,
+        OP_TLS_D5_BUG as OP_TLS_D5_BUG,
+        OP_TLS_ROLLBACK_BUG as OP_TLS_ROLLBACK_BUG,
+        OPENSSL_BUILT_ON as OPENSSL_BUILT_ON,
+        OPENSSL_CFLAGS as OPENSSL_CFLAGS,
+        OPENSSL_DIR as OPENSSL_DIR,
+        OPENSSL_PLATFORM as OPENSSL_PLATFORM,
+        OPENSSL_VERSION as OPENSSL_VERSION,
+        OPENSSL_VERSION_NUMBER as OPENSSL_VERSION_NUMBER,
+        RECEIVED_SHUTDOWN as RECEIVED_SHUTDOWN,
+        SENT_SHUTDOWN as SENT_SHUTDOWN,
+        SESS_CACHE_BOTH as SESS_CACHE_BOTH,
+        SESS_CACHE_CLIENT as SESS_CACHE_CLIENT,
+        SESS_CACHE_NO_AUTO_CLEAR as SESS_CACHE_NO_AUTO_CLEAR,
+        SESS_CACHE_NO_INTERNAL as SESS_CACHE_NO_INTERNAL,
+        SESS_CACHE_NO_INTERNAL_LOOKUP as SESS_CACHE_NO_INTERNAL_LOOKUP,
+        SESS_CACHE_NO_INTERNAL_STORE as SESS_CACHE_NO_INTERNAL_STORE,
+        SESS_CACHE_OFF as SESS_CACHE_OFF,
+        SESS_CACHE_SERVER as SESS_CACHE_SERVER,
+        SSL3_VERSION as SSL3_VERSION,
+        SSL_CB_ACCEPT_EXIT as SSL_CB_ACCEPT_EXIT,
+        SSL_CB_ACCEPT_LOOP as SSL_CB_ACCEPT_LOOP,
+        SSL_CB_ALERT as SSL_CB_ALERT,
+        SSL_CB_CONNECT_EXIT as SSL_CB_CONNECT_EXIT,
+        SSL_CB_CONNECT_LOOP as SSL_CB_CONNECT_LOOP,
+        SSL_CB_EXIT as SSL_CB_EXIT,
+        SSL_CB_HANDSHAKE_DONE as SSL_CB_HANDSHAKE_DONE,
+        SSL_CB_HANDSHAKE_START as SSL_CB_HANDSHAKE_START,
+        SSL_CB_LOOP as SSL_CB_LOOP,
+        SSL_CB_READ as SSL_CB_READ,
+        SSL_CB_READ_ALERT as SSL_CB_READ_ALERT,
+        SSL_CB_WRITE as SSL_CB_WRITE,
+        SSL_CB_WRITE_ALERT as SSL_CB_WRITE_ALERT,
+        SSL_ST_ACCEPT as SSL_ST_ACCEPT,
+        SSL_ST_CONNECT as SSL_ST_CONNECT,
+        SSL_ST_MASK as SSL_ST_MASK,
+        SSLEAY_BUILT_ON as SSLEAY_BUILT_ON,
+        SSLEAY_CFLAGS as SSLEAY_CFLAGS,
+        SSLEAY_DIR as SSLEAY_DIR,
+        SSLEAY_PLATFORM as SSLEAY_PLATFORM,
+        SSLEAY_VERSION as SSLEAY_VERSION,
+        TLS1_1_VERSION as TLS1_1_VERSION,
+        TLS1_2_VERSION as TLS1_2_VERSION,
+        TLS1_3_VERSION as TLS1_3_VERSION,
+        TLS1_VERSION as TLS1_VERSION,
+        TLS_CLIENT_METHOD as TLS_CLIENT_METHOD,
+        TLS_METHOD as TLS_METHOD,
+        TLS_SERVER_METHOD as TLS_SERVER_METHOD,
+        VERIFY_CLIENT_ONCE as VERIFY_CLIENT_ONCE,
+        VERIFY_FAIL_IF_NO_PEER_CERT as VERIFY_FAIL_IF_NO_PEER_CERT,
+        VERIFY_NONE as VERIFY_NONE,
+        VERIFY_PEER as VERIFY_PEER,
+        Error as Error,
+        OP_NO_SSLv2 as OP_NO_SSLv2,
+        OP_NO_SSLv3 as OP_NO_SSLv3,
+        OP_NO_TLSv1 as OP_NO_TLSv1,
+        OP_NO_TLSv1_1 as OP_NO_TLSv1_1,
+        OP_NO_TLSv1_2 as OP_NO_TLSv1_2,
+        OP_NO_TLSv1_3 as OP_NO_TLSv1_3,
+        Session as Session,
+        SSLeay_version as SSLeay_version,
+        SSLv23_METHOD as SSLv23_METHOD,
+        SysCallError as SysCallError,
+        TLSv1_1_METHOD as TLSv1_1_METHOD,
+        TLSv1_2_METHOD as TLSv1_2_METHOD,
+        TLSv1_METHOD as TLSv1_METHOD,
+        WantReadError as WantReadError,
+        WantWriteError as WantWriteError,
+        WantX509LookupError as WantX509LookupError,
+        X509VerificationCodes as X509VerificationCodes,
+        ZeroReturnError as ZeroReturnError,
+    )
+else:
+    from OpenSSL.SSL import *  # noqa: F403
+
+__all__ = list(OpenSSL.SSL.__all__)
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -43,11 +151,13 @@ def _raises_callback_exceptions(
 ) -> Callable[Concatenate[Connection, _Arguments], _Result]:
     """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
 
-    @functools.wraps(method)
-    def wrapper(self: Connection, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+    def wrapper(
+        self: Connection, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
         if self._callback_exceptions is not None:
             return method(self, *args, **kwargs)  # called by another wrapped method
-        self._callback_exceptions = exceptions = []
+        exceptions: list[BaseException] = []
+        self._callback_exceptions = exceptions
         try:
             result = method(self, *args, **kwargs)
         except OpenSSL.SSL.Error:
@@ -63,6 +173,7 @@ def _raises_callback_exceptions(
         # Outside of the except clause, to leave the exception the context that it came with.
         raise exceptions[0]
 
+    functools.update_wrapper(wrapper, method)
     return wrapper
 
 
@@ -112,7 +223,7 @@ class Connection(OpenSSL.SSL.Connection):
 
     def accept(self) -> tuple[Connection, Any]:
         """As in ``OpenSSL.SSL``, but what is returned is a connection of this class."""
-        client, address = self._socket.accept()
+        client, address = self._socket.accept()  # type: ignore[union-attr] # as in pyOpenSSL
         connection = type(self)(self._context, client)
         connection.set_accept_state()
         return connection, address

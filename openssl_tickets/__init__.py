@@ -5,8 +5,7 @@ Every function takes the contexts and connections of pyOpenSSL that a program al
 :mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with the same operations as methods.
 """
 
-from openssl_tickets._libssl import ffi as _ffi
-from openssl_tickets._libssl import lib as _lib
+from openssl_tickets._libssl import ffi as _ffi, lib as _lib
 from openssl_tickets.errors import Error, LibraryMismatchError
 from openssl_tickets.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
 from openssl_tickets.session import Session, get_session

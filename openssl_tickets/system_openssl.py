@@ -46,7 +46,7 @@ def use_system_openssl() -> None:
 
 def _import_pyopenssl() -> None:
     # pyOpenSSL takes what this class offers when it is imported, and never looks again.
-    binding = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
+    binding: Any = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
     if pyopenssl.is_our_libssl(binding.Binding().lib):
         importlib.import_module("OpenSSL")
         return

@@ -267,4 +267,3 @@ def _refuse_stateful_tickets(ctx: CData) -> None:
         f"decrypt would not be asked about this context's tickets, since {cause} and libssl "
         f"resumes from such stateful tickets without asking: {_STATEFUL_REMEDY}"
     )
-

@@ -26,6 +26,7 @@ unsigned long clear_options(void *ctx, unsigned long options);
 unsigned long set_connection_options(void *ssl, unsigned long options);
 unsigned long peek_error(void);
 void put_error(void);
+void put_ssl_error(void);
 void allow_post_handshake_auth(void *ssl);
 int request_client_certificate(void *ssl);
 #define SSL_OP_NO_TICKET ...
@@ -94,6 +95,7 @@ static unsigned long set_connection_options(void *ssl, unsigned long options)
 }
 static unsigned long peek_error(void) { return ERR_peek_error(); }
 static void put_error(void) { ERR_raise(ERR_LIB_USER, 99); }
+static void put_ssl_error(void) { ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH); }
 
 static void allow_post_handshake_auth(void *ssl) { SSL_set_post_handshake_auth(ssl, 1); }
 static int request_client_certificate(void *ssl)

@@ -82,7 +82,7 @@ class TestLifetime:
     def test_kept_for_a_connection_in_its_handshake(
         self, server_context: Any, client_context: Any
     ) -> None:
-        """A connection keeps the callbacks that its handshake began with, for as long as it lives."""
+        """A connection keeps the callbacks that its handshake began with, until it is freed."""
         old = Callback()
         ref = weakref.ref(old)
         server_context.set_session_ticket_callback(old)
@@ -222,7 +222,8 @@ class TestThreads:
             session = None
             while not done.is_set():
                 pair = tls.Pair(context, client_context, session)
-                seen = vars(pair.server)["seen"] = []
+                seen: list[Any] = []
+                vars(pair.server)["seen"] = seen
                 pair.handshake()
                 if session is None:
                     whole = ["generate", "generate"]
@@ -408,7 +409,8 @@ class TestProcesses:
             pair = tls.Pair(server_context, client_context).handshake()
             slow_context = tls.server_context(SERVER_FILE)
             slow_context.set_session_ticket_callback(slow, slow)
-            threads = [threading.Thread(target=in_callbacks, args=(slow_context,)) for _ in range(2)]
+            enter = lambda: in_callbacks(slow_context)
+            threads = [threading.Thread(target=enter) for _ in range(2)]
             for thread in threads:
                 thread.start()
             inside.wait(60)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import openssl_tickets
 from openssl_tickets import SSL
@@ -287,7 +286,7 @@ class TestOnDemand:
     def test_fresh_connection_is_a_server_or_a_client(self) -> None:
         """A connection that has not been told its side is in no state for tickets."""
         connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
-        with pytest.raises(openssl_tickets.Error, match="handshake is not done|is a client"):
+        with pytest.raises(openssl_tickets.Error, match=r"handshake is not done|is a client"):
             connection.new_session_ticket()
 
 

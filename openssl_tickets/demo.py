@@ -1,0 +1,248 @@
+"""
+The demo: a real pyOpenSSL server, and the real ``openssl s_client`` as its client.
+
+Each step says what is to happen and looks at what s_client saw and at what the server's callbacks
+were told. Run it with ``python -m openssl_tickets demo``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import openssl_tickets
+from openssl_tickets import OPENSSL_VERSION, SSL, ReceivedTicket, TicketReturn
+from openssl_tickets.s_client import SClient, SClientEnded, SClientResult
+
+_TIMEOUT = 10  # seconds, for each step of either side
+_REPLY = b"reply-after-the-tickets"
+
+
+class Step(NamedTuple):
+    """What a step was to show, and what came of it."""
+
+    title: str
+    expected: str
+    seen: str
+
+    @property
+    def went_as_told(self) -> bool:
+        return self.expected == self.seen
+
+
+def demo() -> bool:
+    """
+    Runs the demo and prints its table.
+
+    Returns:
+        Whether every step went as told.
+
+    Raises:
+        ImportError: pyOpenSSL is not installed.
+        SClientError: ``openssl s_client`` is missing, or did not answer in time.
+    """
+    print(f"openssl_tickets on {OPENSSL_VERSION}: a pyOpenSSL server, `openssl s_client` as client")
+    with tempfile.TemporaryDirectory(prefix="openssl_tickets-demo-") as name:
+        folder = Path(name)
+        with _Server(_certificate(folder)) as server:
+            steps = list(_steps(server, folder))
+    print(_table(steps))
+    for error in server.errors:
+        print(f"The server failed: {error!r}")
+    return all(step.went_as_told for step in steps) and not server.errors
+
+
+def _steps(server: _Server, folder: Path) -> Iterator[Step]:
+    guest, bob = folder / "guest.pem", folder / "bob.pem"
+
+    server.context.set_num_tickets(3)
+    full = server.visit(b"hello\n", sess_out=guest)
+    yield Step("a full handshake, num_tickets 3", "new session, 3 tickets", _told(full))
+
+    server.received.clear()
+    resumed = server.visit(b"hello\n", sess_in=guest)
+    yield Step("the last of them comes back", "resumed, 1 ticket", _told(resumed))
+
+    yield Step(
+        "  and what decrypt was told",
+        f"b'guest 1', SUCCESS_RENEW, key {full.tickets[-1].key_name.hex()[:8]}...",
+        _brought(server.received),
+    )
+
+    server.revoked.add(b"guest 1")
+    refused = server.visit(b"hello\n", sess_in=guest)
+    yield Step("it comes back, but guest 1 is revoked", "new session, 3 tickets", _told(refused))
+
+    server.context.set_num_tickets(1)
+    with server.client(sess_out=bob) as client:
+        before = len(client.wait_for_tickets(1))
+        client.send(b"login bob\n")
+        client.wait_for(_REPLY)
+        after = len(client.wait_for_tickets(2))
+        client.close()
+    yield Step(
+        "a ticket on demand, after a login", "1 ticket, then 2", f"{before} ticket, then {after}"
+    )
+
+    server.received.clear()
+    resumed = server.visit(b"hello\n", sess_in=bob)
+    yield Step("  it comes back", "resumed, 1 ticket", _told(resumed))
+    yield Step(
+        "  and what decrypt was told",
+        f"b'bob', SUCCESS_RENEW, key {full.tickets[-1].key_name.hex()[:8]}...",
+        _brought(server.received),
+    )
+
+    server.context.set_num_tickets(0)
+    none = server.visit(b"hello\n")
+    yield Step("a full handshake, num_tickets 0", "new session, 0 tickets", _told(none))
+
+
+def _told(result: SClientResult) -> str:
+    if result.reused is None:
+        return f"no connection: {result.alert}"
+    count = len(result.tickets)
+    session = "resumed" if result.reused else "new session"
+    return f"{session}, {count} ticket{'' if count == 1 else 's'}"
+
+
+def _brought(tickets: list[ReceivedTicket]) -> str:
+    return "; ".join(
+        f"{ticket.appdata!r}, {ticket.status.name}, key {ticket.key_name.hex()[:8]}..."
+        for ticket in tickets
+    )
+
+
+class _Server:
+    """A pyOpenSSL server with a ticket policy; it serves one connection after the other."""
+
+    def __init__(self, certificate: Path) -> None:
+        self.received: list[ReceivedTicket] = []
+        self.revoked: set[bytes | None] = set()
+        self.errors: list[BaseException] = []
+        self.context = SSL.Context(SSL.TLS_METHOD)
+        self.context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        self.context.use_privatekey_file(str(certificate))
+        self.context.use_certificate_file(str(certificate))
+        self.context.set_session_ticket_callback(self._generate, self._decrypt)
+        self._guests = itertools.count(1)
+        self._certificate = certificate
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, name="demo-server")
+        self._stopping = False
+
+    def __enter__(self) -> _Server:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(self._socket.getsockname(), _TIMEOUT).close()
+        self._thread.join(_TIMEOUT)
+        self._socket.close()
+
+    def client(self, **files: Any) -> SClient:
+        """Starts an s_client."""
+        host, port = self._socket.getsockname()
+        return SClient(host, port, ca_file=self._certificate, timeout=_TIMEOUT, **files)
+
+    def visit(self, line: bytes, **files: Any) -> SClientResult:
+        """Has an s_client say *line* and wait for the reply, which comes after all tickets."""
+        with self.client(**files) as client, contextlib.suppress(SClientEnded):
+            client.send(line)
+            client.wait_for(_REPLY)
+        return client.close()
+
+    def _generate(self, connection: SSL.Connection, data: None) -> bytes | None:
+        user = connection.get_app_data()
+        if user is not None:
+            return bytes(user)
+        session = openssl_tickets.get_session(connection)
+        if session is not None and session.ticket_appdata:
+            return None  # a further ticket of the same client: its data is carried on
+        return b"guest %d" % next(self._guests)
+
+    def _decrypt(
+        self, connection: SSL.Connection, ticket: ReceivedTicket, data: None
+    ) -> TicketReturn | None:
+        self.received.append(ticket)
+        if ticket.appdata in self.revoked:
+            return TicketReturn.IGNORE_RENEW
+        return None
+
+    def _serve(self) -> None:
+        while True:
+            plain, _ = self._socket.accept()
+            with plain:
+                if self._stopping:
+                    return
+                try:
+                    self._converse(plain)
+                except Exception as error:
+                    self.errors.append(error)
+
+    def _converse(self, plain: socket.socket) -> None:
+        seconds = struct.pack("ll", _TIMEOUT, 0)  # a struct timeval: libssl must not wait forever
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+        connection = SSL.Connection(self.context, plain)
+        connection.set_accept_state()
+        connection.do_handshake()
+        command, *arguments = connection.recv(100).split()
+        if command == b"login":
+            connection.set_app_data(arguments[0])
+            connection.new_session_ticket()
+        connection.sendall(_REPLY)
+        with contextlib.suppress(SSL.ZeroReturnError):
+            connection.recv(1)  # the client is done
+        connection.shutdown()
+
+
+def _certificate(folder: Path) -> Path:
+    """Makes a certificate for the server, with its key in the same file."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "openssl_tickets demo")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def _table(steps: list[Step]) -> str:
+    rows = [("", "step", "expected", "seen by OpenSSL")]
+    rows += [("ok" if s.went_as_told else "FAILED", s.title, s.expected, s.seen) for s in steps]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -1,0 +1,180 @@
+"""
+The proof that pyOpenSSL and this package are on one libssl, and the way to get there.
+
+Each test runs a program in a process of its own, since what is imported first decides. With
+pyOpenSSL from the package index cryptography brings its own OpenSSL, and a pyOpenSSL of a Linux
+distribution is on the system's already; the tests hold for both, and say where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+import openssl_tickets
+
+
+def run(program: str) -> Any:
+    """Runs *program*, which must print nothing but its result as JSON, and returns the result."""
+    result = subprocess.run(
+        [sys.executable, "-c", "import json\n" + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def same_libssl() -> bool:
+    """Whether pyOpenSSL by itself is on the libssl that this package is linked to."""
+    version = run("from OpenSSL import SSL\nprint(json.dumps(SSL.SSLeay_version(0).decode()))")
+    return bool(version == openssl_tickets.OPENSSL_VERSION)
+
+
+def test_import_loads_neither_pyopenssl_nor_ssl() -> None:
+    """The package itself loads neither of the libraries whose objects it takes."""
+    loaded = run(
+        """
+        import sys, openssl_tickets
+        try: openssl_tickets.get_num_tickets(3)
+        except TypeError: pass
+        names = ("OpenSSL", "cryptography", "ssl")
+        print(json.dumps([name for name in names if name in sys.modules]))
+        """
+    )
+    assert loaded == []
+
+
+def test_objects_of_another_libssl_are_refused(same_libssl: bool) -> None:
+    """Contexts and connections of another libssl are refused by every function, untouched."""
+    results = run(
+        """
+        from OpenSSL import SSL
+        import openssl_tickets as t
+        context = SSL.Context(SSL.TLS_METHOD)
+        connection = SSL.Connection(context, None)
+        results = []
+        for call in (
+            lambda: t.get_num_tickets(context),
+            lambda: t.set_num_tickets(context, 1),
+            lambda: t.get_num_tickets(connection),
+            lambda: t.set_num_tickets(connection, 1),
+            lambda: t.new_session_ticket(connection),
+            lambda: t.get_session(connection),
+            lambda: t.set_session_ticket_callback(context, lambda *_: None, lambda *_: None),
+        ):
+            try:
+                results.append(repr(call()))
+            except t.LibraryMismatchError as error:
+                results.append(str(error))
+            except t.Error as error:
+                results.append("Error")
+        print(json.dumps(results))
+        """
+    )
+    if same_libssl:
+        assert results == ["2", "None", "2", "None", "Error", "None", "None"]
+        return
+    for message in results:
+        first, second = message.splitlines()
+        assert openssl_tickets.OPENSSL_VERSION in first
+        assert first.count("OpenSSL ") >= 2
+        assert "use_system_openssl()" in second
+
+
+def test_puts_pyopenssl_on_the_systems_libssl() -> None:
+    """After use_system_openssl(), pyOpenSSL is on the libssl that this package is linked to."""
+    version, number = run(
+        """
+        import openssl_tickets
+        openssl_tickets.use_system_openssl()
+        openssl_tickets.use_system_openssl()
+        from OpenSSL import SSL
+        context = SSL.Context(SSL.TLS_METHOD)
+        openssl_tickets.set_num_tickets(context, 7)
+        version = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+        print(json.dumps([version, openssl_tickets.get_num_tickets(context)]))
+        """
+    )
+    assert (version, number) == (openssl_tickets.OPENSSL_VERSION, 7)
+
+
+def test_too_late(same_libssl: bool) -> None:
+    """Where pyOpenSSL is imported on another libssl already, it says so and what to do."""
+    for module in ("OpenSSL", "OpenSSL.crypto"):
+        for attempt in ("openssl_tickets.use_system_openssl()", "from openssl_tickets import SSL"):
+            result = run(
+                f"""
+                import {module}
+                import openssl_tickets
+                try:
+                    {attempt}
+                except openssl_tickets.LibraryMismatchError as error:
+                    print(json.dumps(str(error)))
+                else:
+                    print("null")
+                """
+            )
+            if same_libssl:
+                assert result is None
+            else:
+                assert "before OpenSSL is first imported" in result
+
+
+def test_cryptography_keeps_its_own_openssl() -> None:
+    """cryptography itself is left on the OpenSSL that it brings, and its binding as it was."""
+    program = """
+        from cryptography.hazmat.backends.openssl.backend import backend
+        from cryptography.hazmat.bindings.openssl.binding import Binding
+        print(json.dumps([
+            backend.openssl_version_text(), Binding.__module__, Binding().lib.__name__,
+            Binding().ffi.string(Binding().lib.OpenSSL_version(0)).decode(),
+        ]))
+        """
+    untouched = run(program)
+    assert run("import openssl_tickets.SSL\n" + textwrap.dedent(program)) == untouched
+
+
+def test_from_two_threads_at_once() -> None:
+    """Several threads may call it, and import pyOpenSSL, at once."""
+    results = run(
+        """
+        import threading
+        import openssl_tickets
+        barrier = threading.Barrier(6)
+        results = []
+        def work(number):
+            barrier.wait()
+            openssl_tickets.use_system_openssl()
+            from OpenSSL import SSL
+            results.append(openssl_tickets.get_num_tickets(SSL.Context(SSL.TLS_METHOD)))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(json.dumps(results))
+        """
+    )
+    assert results == [2] * 6
+
+
+def test_without_pyopenssl() -> None:
+    """Without pyOpenSSL the package works, and what needs pyOpenSSL says that it is missing."""
+    result = run(
+        """
+        import sys
+        sys.modules["OpenSSL"] = None
+        import openssl_tickets
+        try:
+            openssl_tickets.use_system_openssl()
+        except ImportError as error:
+            print(json.dumps(str(error)))
+        """
+    )
+    assert "OpenSSL" in result
