@@ -51,6 +51,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 class TestLifetime:
     def test_goes_with_the_context(self, server_file: Path) -> None:
         """Callbacks and their data are freed with the context."""
+        gc.collect()  # what other tests have left
         before = len(callbacks.policies)
         contexts = [tls.server_context(server_file) for _ in range(100)]
         alive = []
@@ -68,6 +69,7 @@ class TestLifetime:
 
     def test_replaced_callbacks_are_freed(self, server_context: Any) -> None:
         """Replaced and removed callbacks are freed at once."""
+        gc.collect()
         before = len(callbacks.policies)
         old = Callback()
         ref = weakref.ref(old)
@@ -189,6 +191,7 @@ class TestThreads:
                 if turn % 50 == 0:
                     gc.collect()
 
+        gc.collect()
         before = len(callbacks.policies)
         in_threads(4, work)
         assert (len(generated), len(received)) == (1000, 1000 - 4)
@@ -319,7 +322,7 @@ class TestProcesses:
             """
         ) + textwrap.dedent(program)
         result = subprocess.run(
-            [sys.executable, "-c", source], capture_output=True, text=True, timeout=120
+            [sys.executable, "-I", "-c", source], capture_output=True, text=True, timeout=120
         )
         assert (result.returncode, result.stderr) == (0, "")
         return result.stdout

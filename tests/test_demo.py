@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "openssl_tickets"]
+COMMAND = [sys.executable, "-I", "-m", "openssl_tickets"]
 
 
 def run_demo(path: str | None = None) -> subprocess.CompletedProcess[str]:

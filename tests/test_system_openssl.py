@@ -22,7 +22,7 @@ import openssl_tickets
 def run(program: str) -> Any:
     """Runs *program*, which must print nothing but its result as JSON, and returns the result."""
     result = subprocess.run(
-        [sys.executable, "-c", "import json\n" + textwrap.dedent(program)],
+        [sys.executable, "-I", "-c", "import json\n" + textwrap.dedent(program)],
         capture_output=True,
         text=True,
         timeout=120,
