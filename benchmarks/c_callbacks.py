@@ -39,13 +39,18 @@ static int install(void *ctx)
 {
     return SSL_CTX_set_session_ticket_cb(ctx, generate, decrypt, NULL);
 }
+
+static int reused(void *ssl)
+{
+    return SSL_session_reused(ssl);
+}
 """
 
 
 def compile_c_callbacks(**flags: Any) -> Any:
-    """Returns a module whose ``lib.install(ctx)`` sets the C callbacks on an ``SSL_CTX *``."""
+    """Returns a module whose ``lib.install(ctx)`` sets the callbacks on an ``SSL_CTX *``."""
     ffi = FFI()
-    ffi.cdef("int install(void *ctx);")
+    ffi.cdef("int install(void *ctx); int reused(void *ssl);")
     ffi.set_source("openssl_tickets_bench", SOURCE, **flags)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(ffi.compile(tmpdir=folder))

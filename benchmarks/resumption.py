@@ -88,44 +88,65 @@ class Variant:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--resumptions", type=int, default=50, help="per variant and round")
+    parser.add_argument("--rounds", type=int, default=600)
+    parser.add_argument("--resumptions", type=int, default=10, help="per variant and round")
     options = parser.parse_args()
 
+    times = measure(make_variants(), options.rounds, options.resumptions)
+    print(f"{openssl_tickets.OPENSSL_VERSION}, Python {sys.version.split()[0]}")
+    print(
+        f"{options.rounds} rounds of {options.resumptions} TLS 1.3 resumptions for each variant\n"
+    )
+    for name, values in times.items():
+        print(f"{name:24} {1 / statistics.median(values):8.0f} resumptions/s (median)")
+    print("\nrate against rate, in the same round: median (quartiles)")
+    for one, other in (("Python", "C"), ("Python", "none"), ("C", "none")):
+        ratios = [b / a for a, b in zip(times[one], times[other], strict=True)]
+        print(f"{one + ' / ' + other:24} {spread(ratios, '.4f')}")
+    print("\ncost of a callback, against none in the same round: median (quartiles)")
+    for name in ("Python generate only", "Python decrypt only"):
+        costs = [(a - b) * 1e6 for a, b in zip(times[name], times["none"], strict=True)]
+        print(f"{name:24} {spread(costs, '.1f')} microseconds")
+
+
+def make_variants() -> dict[str, Variant]:
     c_callbacks = compile_c_callbacks(**openssl_flags())
     installs: dict[str, Callable[[SSL.Context], None]] = {
-        "no callbacks": lambda context: None,
-        "C callbacks": lambda context: c_callbacks.lib.install(context._context),
-        "Python callbacks": lambda c: c.set_session_ticket_callback(generate, decrypt),
+        "none": lambda context: None,
+        "C": lambda context: c_callbacks.lib.install(context._context),
+        "Python": lambda context: context.set_session_ticket_callback(generate, decrypt),
+        "Python generate only": lambda context: context.set_session_ticket_callback(generate),
+        "Python decrypt only": lambda context: context.set_session_ticket_callback(None, decrypt),
     }
     with tempfile.TemporaryDirectory() as folder:
         certificate = Path(folder, "certificate.pem")
         issued = trustme.CA().issue_cert("localhost")
         certificate.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
         variants = {name: Variant(certificate, install) for name, install in installs.items()}
+    for name, variant in variants.items():
+        _, server = variant.handshake(variant.session)
+        assert c_callbacks.lib.reused(server._ssl), f"{name}: this is no resumption"
+    return variants
 
+
+def measure(variants: dict[str, Variant], rounds: int, resumptions: int) -> dict[str, list[float]]:
+    """Returns the seconds that one resumption took, for each variant and round."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     gc.collect()
     gc.disable()
-    for _ in range(options.rounds):
+    for turn in range(rounds):
         order = list(variants)
         random.shuffle(order)
         for name in order:
-            times[name].append(variants[name].seconds(options.resumptions) / options.resumptions)
-        gc.collect()
-
-    print(f"{openssl_tickets.OPENSSL_VERSION}, Python {sys.version.split()[0]}")
-    for name, values in times.items():
-        print(f"{name:18} {1 / statistics.median(values):8.0f} resumptions/s")
-    print_ratio(times, "Python callbacks", "C callbacks")
-    print_ratio(times, "Python callbacks", "no callbacks")
-    print_ratio(times, "C callbacks", "no callbacks")
+            times[name].append(variants[name].seconds(resumptions) / resumptions)
+        if turn % 10 == 0:
+            gc.collect()
+    return times
 
 
-def print_ratio(times: dict[str, list[float]], one: str, other: str) -> None:
-    ratios = [b / a for a, b in zip(times[one], times[other], strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    print(f"rate with {one} / {other}: median {median:.4f}, quartiles {low:.4f} to {high:.4f}")
+def spread(values: list[float], form: str) -> str:
+    low, median, high = statistics.quantiles(values, n=4)
+    return f"{median:{form}} ({low:{form}} to {high:{form}})"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Every example in the README is run, as it stands there but for the port."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openssl_tickets import s_client
+from tests import tls
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def example(name: str, port: int) -> str:
+    """Returns the example called *name*, with its port replaced."""
+    found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    assert "4433" in found[1]
+    return found[1].replace("4433", str(port))
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as plain:
+        return int(plain.getsockname()[1])
+
+
+def test_every_example_is_known() -> None:
+    """There is no Python example that these tests pass over."""
+    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 2
+
+
+def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
+    """The server on the first screen works: s_client gets its tickets and its reply."""
+    port = free_port()
+    (tmp_path / "server.pem").write_bytes(server_file.read_bytes())
+    server = subprocess.Popen(
+        [sys.executable, "-I", "-c", example("server", port)], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    try:
+        seen = visit_when_up(port, ca_file)
+        assert server.wait(tls.TIMEOUT) == 0
+    finally:
+        server.kill()
+        server.communicate()
+    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 2, 0)
+
+
+def visit_when_up(port: int, ca_file: Path) -> s_client.SClientResult:
+    """Visits the server as soon as it listens; one connection is all that it serves."""
+    for _ in range(200):
+        try:
+            return s_client.run("localhost", port, ca_file=ca_file, wait_for=b"hello\n")
+        except s_client.SClientRefused:
+            time.sleep(0.05)
+    raise AssertionError("the server does not listen")
+
+
+def test_s_client(tmp_path: Path, server_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted test works against a server that says hello."""
+    monkeypatch.chdir(tmp_path)
+
+    def serve(connection: Any) -> None:
+        connection.do_handshake()
+        connection.sendall(b"hello\n")
+        connection.recv(1)  # until the client is done
+
+    with tls.Server(server_context, serve) as server:
+        exec(example("s_client", server.port), {})  # noqa: S102 (it is ours)
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    """CI runs the very command that the README tells."""
+    commands = re.findall(r"```sh\n(.*?)\n```", README)
+    assert commands[1].endswith("tox run")
+    assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()
