@@ -19,11 +19,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def example(name: str, port: int) -> str:
+def example(name: str, port: int = 4433) -> str:
     """Returns the example called *name*, with its port replaced."""
     found = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
     assert found is not None
-    assert "4433" in found[1]
     return found[1].replace("4433", str(port))
 
 
@@ -34,7 +33,7 @@ def free_port() -> int:
 
 def test_every_example_is_known() -> None:
     """There is no Python example that these tests pass over."""
-    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 2
+    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 3
 
 
 def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
@@ -61,6 +60,17 @@ def visit_when_up(port: int, ca_file: Path) -> s_client.SClientResult:
         except s_client.SClientRefused:
             time.sleep(0.05)
     raise AssertionError("the server does not listen")
+
+
+def test_policy(server_context: Any, client_context: Any) -> None:
+    """The policy puts the current user into tickets, and refuses the revoked."""
+    names: dict[str, Any] = {"context": server_context}
+    exec(example("policy"), names)  # noqa: S102
+    session = tls.Pair(server_context, client_context).handshake().session()
+    assert tls.Pair(server_context, client_context, session).handshake().reused
+    names["users"]["revoked"].add(b"alice")
+    pair = tls.Pair(server_context, client_context, session).handshake()
+    assert (pair.reused, pair.received) == (False, 2)
 
 
 def test_s_client(tmp_path: Path, server_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
