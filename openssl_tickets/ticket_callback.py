@@ -174,7 +174,7 @@ def set_session_ticket_callback(
     if decrypt is not None:
         _refuse_stateful_tickets(ssl_ctx.pointer)
     number = next(numbers)
-    policies[number] = (ssl_ctx.find_connection, generate, decrypt, data)
+    policies[number] = (ssl_ctx.connections, generate, decrypt, data)
     if not lib.openssl_tickets_set_policy(
         ssl_ctx.pointer, number, generate is not None, decrypt is not None
     ):
@@ -201,16 +201,19 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
 def openssl_tickets_generate(ssl: CData, session: CData, policy: int, stateful: int) -> int:
-    find_connection, generate, _, data = policies[policy]
-    connection = find_connection(ssl)
+    connections, generate, _, data = policies[policy]
+    connection = connections[ssl]()
     if stateful:
         raise RuntimeError(
             "this ticket would be stateful, and libssl resumes from those without asking the "
             "decrypt callback: " + _STATEFUL_REMEDY
         )
     appdata = generate(connection, data)
-    if appdata is not None:
-        set_appdata(session, appdata)
+    if appdata is not None and not (
+        isinstance(appdata, bytes)
+        and lib.openssl_tickets_set_appdata(session, appdata, len(appdata)) == 1
+    ):
+        set_appdata(session, appdata)  # says what is wrong
     return 1
 
 
@@ -225,8 +228,8 @@ def openssl_tickets_decrypt(
     appdata: CData,
     appdata_len: int,
 ) -> int:
-    find_connection, _, decrypt, data = policies[policy]
-    connection = find_connection(ssl)
+    connections, _, decrypt, data = policies[policy]
+    connection = connections[ssl]()
     ticket = _new_ticket()
     ticket.status, default, decrypted = _STATUSES[status]
     ticket.key_name = ffi.unpack(key_name, key_name_len) if key_name_len else b""

@@ -8,7 +8,7 @@ an object of its kind is handed in, so importing this package loads neither of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from openssl_tickets.adapters import pyopenssl
@@ -17,10 +17,14 @@ CData = Any
 
 
 class SSLContext(NamedTuple):
-    """A proved ``SSL_CTX *``, and the way from one of its ``SSL *`` to the user's own object."""
+    """
+    A proved ``SSL_CTX *``, and the way from one of its ``SSL *`` to the user's own object.
+
+    *connections* has a weak reference for each connection that lives.
+    """
 
     pointer: CData
-    find_connection: Callable[[CData], Any]
+    connections: Mapping[CData, Callable[[], Any]]
 
 
 def to_ssl_ctx(context: object) -> SSLContext:
@@ -33,7 +37,7 @@ def to_ssl_ctx(context: object) -> SSLContext:
         LibraryMismatchError: *context* belongs to another libssl.
     """
     if pyopenssl.is_context(context):
-        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connection_finder())
+        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connections())
     raise TypeError(f"expected an OpenSSL.SSL.Context, not {_described(context)}")
 
 

@@ -9,7 +9,7 @@ pyOpenSSL 23.0 to 26.4.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from openssl_tickets._libssl import ffi, lib
@@ -54,15 +54,15 @@ def to_ssl(connection: Any) -> CData:
     return _proved_pointer(connection, "_ssl", "SSL *")
 
 
-def connection_finder() -> Callable[[CData], Any]:
+def connections() -> Mapping[CData, Callable[[], Any]]:
     """
-    Returns a function that leads from a ``SSL *`` to the ``Connection`` that owns it.
+    Returns the weak references to the living ``Connection`` objects, by their ``SSL *``.
 
-    It raises a LookupError where no living ``Connection`` does. Pointers hash and compare by their
+    It is what is inside pyOpenSSL's own WeakValueDictionary. Pointers hash and compare by their
     address, whichever ffi they were made with.
     """
-    finder = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.__getitem__
-    return cast(Callable[[CData], Any], finder)
+    mapping = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping
+    return cast(Mapping[CData, Callable[[], Any]], mapping.data)
 
 
 def is_our_libssl(binding_lib: Any) -> bool:
