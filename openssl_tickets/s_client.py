@@ -237,8 +237,8 @@ class SClient:
         server_name: the name to ask for (SNI); None to ask for none.
         sess_in: the session to resume, a file that *sess_out* wrote.
         sess_out: where to write the session; each ticket overwrites it, so it is the last one.
-            TLS 1.2 writes it for a session without a ticket too, and not for a resumption
-            without a renewal.
+            In TLS 1.2 it is written after a full handshake only, also for a session without a
+            ticket: a resumption leaves the file as it was, even where it brings a new ticket.
         cert_file: the client's certificate, PEM.
         key_file: its private key, PEM; None where it is in *cert_file* too.
         extra_args: more arguments for s_client, ``["-alpn", "h2"]`` for example. Those that
@@ -529,6 +529,7 @@ _TICKET = re.compile(rb"^ *TLS session ticket:\n((?: *[0-9a-f]+ - .*\n)+)", re.M
 # An offset, 16 bytes in hex with a blank or a dash after each, two blanks, the bytes as text.
 _HEX_LINE = re.compile(rb"^ *[0-9a-f]+ - ((?:[0-9a-f]{2}[ -])+)", re.MULTILINE)
 _ALERT = re.compile(rb":SSL alert number (\d+)\s*$", re.MULTILINE)
+_FINISHED_WAS_READ = b"SSLv3/TLS read finished"
 _TICKET_WAS_READ = b"read server session ticket\n"
 
 _ALERT_NAMES = {
@@ -631,8 +632,8 @@ class _Transcript:
 
     def result(self, exit_code: int) -> SClientResult:
         summary = self._summary
-        if summary is not None and summary[2] == b"(NONE)":
-            summary = None  # printed after a failed handshake: all of it is defaults
+        if _FINISHED_WAS_READ not in self._stderr:
+            summary = None  # printed after a failed handshake: it tells of the session offered
         verify = _VERIFY.search(summary[0]) if summary else None
         verify_code = int(verify[1]) if verify else None
         return SClientResult(

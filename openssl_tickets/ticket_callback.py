@@ -65,13 +65,14 @@ class ReceivedTicket:
             or ``b""`` where it carries none. None where *status* is EMPTY or NO_DECRYPT.
     """
 
-    __slots__ = ("_pointer", "_session", "appdata", "key_name", "status")
+    __slots__ = ("_pointer", "_session", "_ssl", "appdata", "key_name", "status")
 
     status: TicketStatus
     key_name: bytes
     appdata: bytes | None
     _pointer: CData  # a SSL_SESSION *, which may be NULL; None after the callback
     _session: Session | None
+    _ssl: CData  # None after the callback
 
     def __init__(self) -> None:
         raise TypeError("a ReceivedTicket is made for a decrypt callback only")
@@ -89,11 +90,31 @@ class ReceivedTicket:
         """
         if self._session is None and self.status in _DECRYPTED:
             if self._pointer is None:
-                raise RuntimeError(
-                    "the session of a ReceivedTicket must be asked for within the decrypt callback"
-                )
+                raise RuntimeError(_TOO_LATE.format("session"))
             self._session = shared_session(self._pointer)
         return self._session
+
+    @property
+    def server_name(self) -> bytes | None:
+        """
+        The server name (SNI) that the client asks for now, to compare with what the ticket was
+        issued for. None where it asks for none.
+
+        ``connection.get_servername()`` is always None in ``decrypt``: libssl looks at the tickets
+        before it looks at the name. In ``generate`` it has the name.
+
+        Raises:
+            RuntimeError: the callback is over.
+
+        libssl: ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
+        """
+        if self._ssl is None:
+            raise RuntimeError(_TOO_LATE.format("server_name"))
+        name = ffi.new("const char **")
+        length = ffi.new("size_t *")
+        if not lib.openssl_tickets_hello_server_name(self._ssl, name, length):
+            return None
+        return bytes(ffi.unpack(name[0], length[0]))
 
     def __repr__(self) -> str:
         return f"<openssl_tickets.ReceivedTicket {self.status.name}, key {self.key_name.hex()!r}>"
@@ -192,6 +213,7 @@ _STATUSES = {
 }
 _DECRYPTED = frozenset({TicketStatus.SUCCESS, TicketStatus.SUCCESS_RENEW})
 _USES = frozenset({TicketReturn.USE, TicketReturn.USE_RENEW})
+_TOO_LATE = "the {} of a ReceivedTicket must be asked for within the decrypt callback"
 _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
@@ -236,10 +258,11 @@ def openssl_tickets_decrypt(
     ticket.appdata = ffi.unpack(appdata, appdata_len) if appdata else b"" if decrypted else None
     ticket._session = None
     ticket._pointer = session
+    ticket._ssl = ssl
     try:
         answer = decrypt(connection, ticket, data)
     finally:
-        ticket._pointer = None
+        ticket._pointer = ticket._ssl = None
     if answer is None:
         return default
     if not isinstance(answer, TicketReturn):

@@ -418,6 +418,46 @@ class TestReceivedTicket:
         with pytest.raises(RuntimeError, match="within the decrypt callback"):
             ticket.session  # noqa: B018
 
+    @pytest.mark.parametrize("name", [None, b"a.example", b"x" * 255])
+    def test_server_name(self, setting: Setting, name: bytes | None) -> None:
+        """Decrypt is told the name that the client asks for now, which libssl does not know yet."""
+        names: list[Any] = []
+        kept: list[ReceivedTicket] = []
+
+        def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> None:
+            names.append((ticket.server_name, connection.get_servername()))
+            kept.append(ticket)
+
+        session = setting.session()
+        setting.server_context.set_session_ticket_callback(None, decrypt)
+        pair = tls.Pair(setting.server_context, setting.client_context, session)
+        if name is not None:
+            pair.client.set_tlsext_host_name(name)
+        pair.handshake()
+        assert names == [(name, None)]
+        with pytest.raises(RuntimeError, match=r"server_name .* within the decrypt callback"):
+            kept[0].server_name  # noqa: B018
+
+    def test_bound_to_the_server_name(self, setting: Setting) -> None:
+        """A ticket can be bound to the name that it was issued for, in a few lines."""
+
+        def generate(connection: Any, data: Any) -> bytes:
+            return bytes(connection.get_servername())
+
+        def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> TicketReturn | None:
+            return None if ticket.appdata == ticket.server_name else IGNORE_RENEW
+
+        setting.server_context.set_session_ticket_callback(generate, decrypt)
+
+        def handshake(name: bytes, session: Any = None) -> tls.Pair:
+            pair = tls.Pair(setting.server_context, setting.client_context, session)
+            pair.client.set_tlsext_host_name(name)
+            return pair.handshake()
+
+        session = handshake(b"a.example").session()
+        assert handshake(b"a.example", session).reused
+        assert not handshake(b"b.example", session).reused
+
     def test_appdata_can_be_changed_in_decrypt(self, server_file: Path) -> None:
         """What decrypt sets on the session goes into the renewed ticket."""
         setting = Setting(server_file, "1.3")

@@ -37,3 +37,4 @@ extern "Python" void openssl_tickets_forget(uintptr_t policy);
 
 int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_generate, int has_decrypt);
 void openssl_tickets_unpin(SSL *ssl);
+int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);

@@ -309,3 +309,24 @@ static void openssl_tickets_unpin(SSL *ssl)
     if (ssl_index >= 0)
         pin_policy(ssl, hold_policy(&current_policy));
 }
+
+/*
+ * The server name that the client asks for in the hello which is being looked at. SSL_get_servername
+ * does not know it in a decrypt callback: libssl looks at the tickets first. Returns 1, or 0 where
+ * there is no name, or none that libssl would take. The name is part of the hello.
+ */
+static int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len)
+{
+    const unsigned char *list;
+    size_t len;
+
+    /* Two bytes of length, then one entry: its type, two bytes of length, and the name. */
+    if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &list, &len) || len < 6
+        || (size_t)(list[0] << 8 | list[1]) != len - 2 || list[2] != TLSEXT_NAMETYPE_host_name
+        || (size_t)(list[3] << 8 | list[4]) != len - 5
+        || len - 5 > TLSEXT_MAXLEN_host_name || memchr(list + 5, 0, len - 5) != NULL)
+        return 0;
+    *name = (const char *)list + 5;
+    *name_len = len - 5;
+    return 1;
+}
