@@ -103,6 +103,8 @@ def check_compiler(flags: dict[str, Any]) -> None:
         SystemExit: there is no compiler, or a header is missing or not OpenSSL 3's; the message
             names the packages to install.
     """
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.exit("openssl_tickets does not support free-threaded builds of CPython yet.")
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     includes = [
         sysconfig.get_path("include"),

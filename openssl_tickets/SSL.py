@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, SupportsIndex, Ty
 
 import openssl_tickets
 from openssl_tickets.callbacks import report
+from openssl_tickets.errors import drain_error_queue
 from openssl_tickets.ticket_callback import DecryptCallback, GenerateCallback
 
 openssl_tickets.use_system_openssl()
@@ -163,15 +164,25 @@ def _raises_callback_exceptions(
         except OpenSSL.SSL.Error:
             if not exceptions:
                 raise
+        except BaseException:
+            # Not what a callback led to, so it is not to be replaced; nor is the callback's lost.
+            for exception in exceptions:
+                report(exception, self)
+            if exceptions:
+                drain_error_queue()  # pyOpenSSL has not come round to that
+            raise
         else:
             if not exceptions:
                 return result
         finally:
             self._callback_exceptions = None
-            for exception in exceptions[1:]:
-                report(exception, self)
-        # Outside of the except clause, to leave the exception the context that it came with.
-        raise exceptions[0]
+        for exception in exceptions[1:]:
+            report(exception, self)
+        try:
+            # Outside of the except clause, to leave it the context that it came with.
+            raise exceptions[0]
+        finally:
+            del exceptions  # the traceback would hold it, and it the traceback
 
     functools.update_wrapper(wrapper, method)
     return wrapper

@@ -10,8 +10,7 @@ find garbage.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +18,6 @@ from openssl_tickets._libssl import ffi, lib
 
 # What C knows by a number only.
 policies: dict[int, Any] = {}
-numbers = itertools.count(1)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -41,11 +39,28 @@ def surface(
     ``sys.unraisablehook`` with the connection as the object.
     """
     exception.__traceback__ = traceback  # cffi hands it over on the side
-    frame = traceback.tb_frame if traceback is not None else None
-    connection = frame.f_locals.get("connection") if frame is not None else None
-    keep = getattr(type(connection), "_keep_callback_exception", None)
-    if keep is None or not keep(connection, exception):
-        report(exception, connection)
+    connection = None
+    try:
+        if traceback is not None:
+            connection = _connection_in(traceback.tb_frame.f_locals)
+        keep = getattr(type(connection), "_keep_callback_exception", None)
+        if keep is not None and keep(connection, exception):
+            return
+    except BaseException as another:  # a KeyboardInterrupt, here and now
+        report(another, connection)
+    report(exception, connection)
+
+
+def _connection_in(names: Mapping[str, Any]) -> Any:
+    """
+    Returns the connection of a callback, from its local names.
+
+    A signal that came while libssl was at work raises at the callback's very first line, where
+    there are the arguments only.
+    """
+    if "connection" in names:
+        return names["connection"]
+    return policies[names["policy"]][0][names["ssl"]]()
 
 
 def report(exception: BaseException, connection: Any) -> None:

@@ -7,7 +7,7 @@ from typing import SupportsIndex
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
-from openssl_tickets.errors import raise_error
+from openssl_tickets.errors import Error, drain_error_queue, raise_error
 
 _SIZE_MAX = 2 ** (8 * ffi.sizeof("size_t")) - 1
 
@@ -98,7 +98,8 @@ def new_session_ticket(connection: object) -> None:
     if lib.SSL_new_session_ticket(ssl):
         lib.openssl_tickets_unpin(ssl)
         return
-    # libssl leaves no reason in its queue; these are the ones it has.
+    # libssl leaves no reason in its queue, so what is in there is older; these are its reasons.
+    drain_error_queue()
     if not lib.SSL_is_server(ssl):
         reason = "the connection is a client, and only a server issues tickets"
     elif not lib.SSL_is_init_finished(ssl):
@@ -108,7 +109,7 @@ def new_session_ticket(connection: object) -> None:
         reason = f"the connection speaks {version}, and only TLS 1.3 has tickets on demand"
     else:
         reason = "libssl gave no reason"
-    raise_error(f"SSL_new_session_ticket failed: {reason}")
+    raise Error(f"SSL_new_session_ticket failed: {reason}")
 
 
 def _checked(num_tickets: SupportsIndex) -> int:

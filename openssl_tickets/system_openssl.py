@@ -39,7 +39,7 @@ def use_system_openssl() -> None:
         from OpenSSL import SSL
     """
     with _lock:
-        if "OpenSSL._util" not in sys.modules:
+        if "OpenSSL._util" not in sys.modules and "OpenSSL.SSL" not in sys.modules:
             _import_pyopenssl()
         pyopenssl.prove_same_libssl()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
-from typing import Any
+from threading import get_ident
+from typing import Any, NoReturn, SupportsIndex
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
-from openssl_tickets.callbacks import numbers, policies, surface
+from openssl_tickets.callbacks import policies, surface
 from openssl_tickets.errors import raise_error
 from openssl_tickets.session import Session, set_appdata, shared_session
 
@@ -65,7 +66,7 @@ class ReceivedTicket:
             or ``b""`` where it carries none. None where *status* is EMPTY or NO_DECRYPT.
     """
 
-    __slots__ = ("_pointer", "_session", "_ssl", "appdata", "key_name", "status")
+    __slots__ = ("_pointer", "_session", "_ssl", "_thread", "appdata", "key_name", "status")
 
     status: TicketStatus
     key_name: bytes
@@ -73,6 +74,7 @@ class ReceivedTicket:
     _pointer: CData  # a SSL_SESSION *, which may be NULL; None after the callback
     _session: Session | None
     _ssl: CData  # None after the callback
+    _thread: int
 
     def __init__(self) -> None:
         raise TypeError("a ReceivedTicket is made for a decrypt callback only")
@@ -86,12 +88,13 @@ class ReceivedTicket:
         :class:`Session` itself may be kept.
 
         Raises:
-            RuntimeError: the callback is over, and did not ask for the session.
+            RuntimeError: the callback is over, and did not ask for the session; or another thread
+                asks for it.
         """
         if self._session is None and self.status in _DECRYPTED:
-            if self._pointer is None:
-                raise RuntimeError(_TOO_LATE.format("session"))
-            self._session = shared_session(self._pointer)
+            self._must_be_in_callback("session")
+            if self._pointer:
+                self._session = shared_session(self._pointer)
         return self._session
 
     @property
@@ -104,17 +107,27 @@ class ReceivedTicket:
         before it looks at the name. In ``generate`` it has the name.
 
         Raises:
-            RuntimeError: the callback is over.
+            RuntimeError: the callback is over, or another thread asks.
 
         libssl: ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
         """
-        if self._ssl is None:
-            raise RuntimeError(_TOO_LATE.format("server_name"))
+        self._must_be_in_callback("server_name")
         name = ffi.new("const char **")
         length = ffi.new("size_t *")
         if not lib.openssl_tickets_hello_server_name(self._ssl, name, length):
             return None
         return bytes(ffi.unpack(name[0], length[0]))
+
+    def _must_be_in_callback(self, name: str) -> None:
+        # Another thread might go on with a pointer that libssl frees as the callback ends.
+        if self._ssl is None or self._thread != get_ident():
+            raise RuntimeError(
+                f"the {name} of a ReceivedTicket must be asked for within the decrypt callback, "
+                "on its thread"
+            )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a ReceivedTicket cannot be copied; keep its session, key_name and appdata")
 
     def __repr__(self) -> str:
         return f"<openssl_tickets.ReceivedTicket {self.status.name}, key {self.key_name.hex()!r}>"
@@ -134,8 +147,8 @@ def set_session_ticket_callback(
     Sets what is asked whenever a ticket is made for, or received from, a client of *context*.
 
     The two replace those that were set before, as one: a handshake that is under way goes on with
-    the pair that it began with, and later ones take the new pair. It may be called at any time, on
-    any thread. Both None removes them.
+    the pair that it began with; later ones, and tickets on demand, take the new pair. It may be
+    called at any time, on any thread. Both None removes them.
 
     The callbacks are called on the thread that calls into libssl for the connection, and are kept
     for as long as a connection can call them. What they raise ends the connection: with a
@@ -147,9 +160,10 @@ def set_session_ticket_callback(
     *first* context that are called.
 
     While a *decrypt* is set, libssl does not look into the context's session cache
-    (``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode): from there a TLS 1.2 client without
-    tickets would be resumed by session id, and *decrypt* would never be asked. A later
-    ``set_session_cache_mode()`` without this flag opens that way again.
+    (``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode, whatever it is set to): from there a
+    TLS 1.2 client without tickets would be resumed by session id, and *decrypt* would never be
+    asked. Where only *generate* is set, a TLS 1.2 client that was resumed by session id and asks
+    for a ticket is refused, as its session is shared with other connections.
 
     A callback that refers to its own context keeps it alive, as Python's garbage collector cannot
     see through libssl. Use ``connection.get_context()`` in the callback, or remove the callbacks
@@ -194,7 +208,7 @@ def set_session_ticket_callback(
     ssl_ctx = adapters.to_ssl_ctx(context)
     if decrypt is not None:
         _refuse_stateful_tickets(ssl_ctx.pointer)
-    number = next(numbers)
+    number = lib.openssl_tickets_new_number()
     policies[number] = (ssl_ctx.connections, generate, decrypt, data)
     if not lib.openssl_tickets_set_policy(
         ssl_ctx.pointer, number, generate is not None, decrypt is not None
@@ -213,7 +227,6 @@ _STATUSES = {
 }
 _DECRYPTED = frozenset({TicketStatus.SUCCESS, TicketStatus.SUCCESS_RENEW})
 _USES = frozenset({TicketReturn.USE, TicketReturn.USE_RENEW})
-_TOO_LATE = "the {} of a ReceivedTicket must be asked for within the decrypt callback"
 _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
@@ -222,14 +235,11 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_generate(ssl: CData, session: CData, policy: int, stateful: int) -> int:
+def openssl_tickets_generate(ssl: CData, session: CData, policy: int, refused: int) -> int:
     connections, generate, _, data = policies[policy]
     connection = connections[ssl]()
-    if stateful:
-        raise RuntimeError(
-            "this ticket would be stateful, and libssl resumes from those without asking the "
-            "decrypt callback: " + _STATEFUL_REMEDY
-        )
+    if refused:
+        raise RuntimeError(_REFUSED[refused])
     appdata = generate(connection, data)
     if appdata is not None and not (
         isinstance(appdata, bytes)
@@ -259,6 +269,7 @@ def openssl_tickets_decrypt(
     ticket._session = None
     ticket._pointer = session
     ticket._ssl = ssl
+    ticket._thread = get_ident()
     try:
         answer = decrypt(connection, ticket, data)
     finally:
@@ -279,6 +290,12 @@ _STATEFUL_REMEDY = (
     "keep OP_NO_TICKET off, and use early data only with SSL_OP_NO_ANTI_REPLAY, "
     "or do without a decrypt callback"
 )
+_REFUSED = {
+    lib.OPENSSL_TICKETS_STATEFUL: "this ticket would be stateful, and libssl resumes from those "
+    "without asking the decrypt callback: " + _STATEFUL_REMEDY,
+    lib.OPENSSL_TICKETS_CACHED: "this ticket would be made from a session in the context's cache, "
+    "which other connections may be using: set SESS_CACHE_OFF or SESS_CACHE_NO_INTERNAL_LOOKUP",
+}
 
 
 def _refuse_stateful_tickets(ctx: CData) -> None:

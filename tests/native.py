@@ -18,6 +18,7 @@ from build_ffi import openssl_flags
 
 CDEF = """
 int reused(void *ssl);
+void set_session_cache_mode(void *ctx, long mode);
 void set_ticket_key_answers(void *ctx, int encrypt, int decrypt);
 int set_max_early_data(void *ctx, unsigned int bytes);
 int set_connection_max_early_data(void *ssl, unsigned int bytes);
@@ -41,6 +42,11 @@ SOURCE = r"""
 #include <openssl/ssl.h>
 
 static int reused(void *ssl) { return SSL_session_reused(ssl); }
+
+static void set_session_cache_mode(void *ctx, long mode)
+{
+    SSL_CTX_set_session_cache_mode(ctx, mode);
+}
 
 static unsigned char key_name[16] = "tests' only key";
 static unsigned char secret[32] = "no secret at all";

@@ -107,6 +107,13 @@ class TestNumTickets:
         with pytest.raises(ValueError, match="its __init__ has not run to the end"):
             openssl_tickets.get_num_tickets(kind.__new__(kind))
 
+    def test_pointers_of_another_kind_are_refused(self) -> None:
+        """A context's pointer in a connection's place is not taken for a connection's."""
+        connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+        vars(connection)["_ssl"] = vars(connection.get_context())["_context"]
+        with pytest.raises(ValueError, match=r"holds no SSL \*"):
+            openssl_tickets.get_num_tickets(connection)
+
 
 class TestCounts:
     @pytest.mark.parametrize("number", [0, 1, 2, 3, 10])
@@ -262,6 +269,14 @@ class TestOnDemand:
         with pytest.raises(openssl_tickets.Error, match="the connection is a client") as caught:
             pair.client.new_session_ticket()
         assert caught.value.errors == []
+
+    def test_older_errors_are_not_its_reason(self, pair: tls.Pair) -> None:
+        """What another call had left in OpenSSL's queue is no reason of this failure."""
+        native.lib.put_error()
+        with pytest.raises(openssl_tickets.Error, match="the connection is a client") as caught:
+            pair.client.new_session_ticket()
+        assert caught.value.errors == []
+        assert native.lib.peek_error() == 0
 
     def test_before_the_handshake(self, server_context: Any, client_context: Any) -> None:
         """A server is told to wait for its handshake, before it and in the middle of it."""

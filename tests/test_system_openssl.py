@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,3 +179,38 @@ def test_without_pyopenssl() -> None:
         """
     )
     assert "OpenSSL" in result
+
+
+def test_imported_again() -> None:
+    """A context of a package that was imported anew is not given another one's callbacks."""
+    reused = run(
+        f"""
+        import sys
+        sys.path.append({str(Path(__file__).parents[1])!r})
+        import trustme, tempfile, pathlib
+        from openssl_tickets import SSL, TicketReturn
+        from tests import tls
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "server.pem")
+            issued = trustme.CA().issue_cert("localhost")
+            file.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+            first = tls.server_context(file)
+            client = tls.client_context()
+            first.set_session_ticket_callback(None, lambda *_: TicketReturn.IGNORE_RENEW)
+            session = tls.Pair(first, client).handshake().session()
+            for name in list(sys.modules):
+                if name.split(".")[0] == "openssl_tickets":
+                    del sys.modules[name]
+            import OpenSSL.SSL, openssl_tickets
+            second = tls.server_context(file, context_class=OpenSSL.SSL.Context)
+            openssl_tickets.set_session_ticket_callback(second, None, lambda *_: None)
+            sys.unraisablehook = lambda unraisable: None
+            pair = tls.Pair(first, client, session)
+            try:
+                pair.handshake()
+            except SSL.Error:
+                pass
+            print(json.dumps(pair.reused))
+        """
+    )
+    assert reused is False

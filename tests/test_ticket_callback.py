@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import gc
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -482,6 +486,32 @@ class TestReceivedTicket:
         with pytest.raises(TypeError, match="comes from get_session"):
             openssl_tickets.Session()
 
+    def test_holds_no_pointer_that_outlives_the_callback(self, setting: Setting) -> None:
+        """A ticket can be neither copied, nor asked from another thread, nor made to lie."""
+        problems: list[Any] = []
+
+        def ask(ticket: ReceivedTicket) -> None:
+            for name in ("session", "server_name"):
+                with pytest.raises(RuntimeError, match="on its thread"):
+                    getattr(ticket, name)
+            problems.append(None)
+
+        def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> None:
+            with pytest.raises(TypeError, match="cannot be copied"):
+                copy.copy(ticket)
+            if ticket.status == TicketStatus.EMPTY:
+                ticket.status = TicketStatus.SUCCESS
+                assert ticket.session is None
+                return
+            thread = threading.Thread(target=ask, args=(ticket,))
+            thread.start()
+            thread.join()
+
+        setting.server_context.set_session_ticket_callback(None, decrypt)
+        session = setting.session()
+        assert setting.handshake(session).reused
+        assert problems == [None]
+
     def test_repr_shows_no_data(self, setting: Setting) -> None:
         """What is printed in a log is the status and the key's name, not the data."""
         setting.recorder.appdata = b"secret-identity"
@@ -504,6 +534,10 @@ def _raise(error: BaseException) -> Any:
         raise error
 
     return callback
+
+
+def _raise_anew(*_: Any) -> Any:
+    raise Boom
 
 
 class TestExceptions:
@@ -638,6 +672,85 @@ class TestExceptions:
             assert unraisable.seen == [(error, pair.server)]
             unraisable.seen.clear()
 
+    def test_other_exception_of_the_call_does_not_hide_it(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """Where the call itself raises something else, that is raised, and the hook has ours."""
+        boom = Boom()
+
+        def generate(connection: Any, data: Any) -> bytes:
+            # As pyOpenSSL does with a problem of another of its callbacks.
+            connection.get_context()._verify_helper = Problem()
+            raise boom
+
+        class Problem:
+            def raise_if_problem(self) -> None:
+                raise KeyError("of pyOpenSSL's own callback")
+
+        setting.server_context.set_session_ticket_callback(generate)
+        pair = tls.Pair(setting.server_context, setting.client_context)
+        with pytest.raises(KeyError):
+            pair.handshake()
+        assert unraisable.seen == [(boom, pair.server)]
+
+    def test_signal_at_the_first_line_of_the_trampoline(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """A KeyboardInterrupt that came while libssl was at work is raised by the call as well."""
+
+        def interrupt(frame: Any, event: str, argument: Any) -> None:
+            if event == "call" and frame.f_code.co_name == "openssl_tickets_generate":
+                sys.settrace(None)
+                raise KeyboardInterrupt
+
+        setting.install()
+        pair = tls.Pair(setting.server_context, setting.client_context)
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                pair.handshake()
+        finally:
+            sys.settrace(before)
+        assert unraisable.seen == []
+        assert setting.recorder.generated == []
+
+    def test_context_of_an_unraisable_exception_is_kept(
+        self, server_file: Path, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """What the caller happens to be handling does not become the exception's context."""
+
+        def generate(connection: Any, data: Any) -> bytes:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise Boom("second")  # noqa: B904
+
+        context = tls.server_context(server_file, setting.version, OpenSSL.SSL.Context)
+        openssl_tickets.set_session_ticket_callback(context, generate)
+        pair = tls.Pair(context, setting.client_context, connection_class=OpenSSL.SSL.Connection)
+        try:
+            raise OSError
+        except OSError:
+            with pytest.raises(SSL.Error):
+                pair.handshake()
+        assert isinstance(unraisable.seen[0][0].__context__, KeyError)
+
+    def test_exception_keeps_nothing_alive(self, setting: Setting) -> None:
+        """A raised exception that is dropped leaves no cycle behind, so the connection goes."""
+        gc.collect()
+        gc.disable()
+        try:
+            setting.server_context.set_session_ticket_callback(_raise_anew)
+            pair = tls.Pair(setting.server_context, setting.client_context)
+            gone = weakref.ref(pair.server)
+            with contextlib.suppress(Boom):
+                pair.handshake()
+            del pair
+            assert gone() is None
+        finally:
+            gc.enable()
+
     def test_traceback_leads_to_the_callback(self, setting: Setting) -> None:
         """The traceback ends in the callback."""
 
@@ -767,6 +880,42 @@ class TestSessionCache:
         pair = setting.handshake(session)
         assert not pair.reused
 
+    def test_a_mode_that_is_set_later_does_not_open_it(self, setting: Setting) -> None:
+        """A cache mode that the program sets after the policy does not lead past it either."""
+        session = setting.session()
+        setting.server_context.set_session_ticket_callback(None, lambda *_: ABORT)
+        native.lib.set_session_cache_mode(setting.server_context._context, SSL.SESS_CACHE_SERVER)
+        assert not setting.handshake(session).reused
+        assert not setting.handshake(session).reused
+
+    def test_generate_alone_leaves_it_open(self, setting: Setting) -> None:
+        """Where only generate is set, a client without tickets is resumed as ever."""
+        setting.server_context.set_session_ticket_callback(setting.recorder.generate)
+        session = setting.session()
+        assert setting.handshake(session).reused
+        assert setting.recorder.generated == []
+
+    def test_nothing_is_written_to_a_session_in_the_cache(self, server_file: Path) -> None:
+        """
+        A client that is resumed from the cache and asks for a ticket is refused.
+
+        libssl would make the ticket from the cached session itself, which other connections share.
+        """
+        setting = Setting(server_file, "1.2")
+        setting.server_context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        setting.server_context.set_session_id(b"tests")
+        first = tls.Pair(setting.server_context, setting.client_context)
+        native.lib.set_connection_options(first.client._ssl, native.lib.SSL_OP_NO_TICKET)
+        session = first.handshake().session()
+        setting.server_context.set_session_ticket_callback(setting.recorder.generate)
+        with pytest.raises(RuntimeError, match="made from a session in the context's cache"):
+            setting.handshake(session)
+        assert setting.recorder.generated == []
+        cached = openssl_tickets.get_session(first.server)
+        assert cached is not None
+        assert cached.ticket_appdata == b""
+        assert setting.handshake().received == 1  # others are served
+
     def test_resumes_again_without_the_policy(self, setting: Setting) -> None:
         """Removing the policy restores the mode, and leaves alone what the program had set."""
         context = setting.server_context
@@ -776,9 +925,14 @@ class TestSessionCache:
         assert context.get_session_cache_mode() == before | SSL.SESS_CACHE_NO_INTERNAL_LOOKUP
         context.set_session_ticket_callback(None, None)
         assert context.get_session_cache_mode() == before
-        own = SSL.SESS_CACHE_SERVER | SSL.SESS_CACHE_NO_INTERNAL_LOOKUP
+        own = SSL.SESS_CACHE_BOTH | SSL.SESS_CACHE_NO_INTERNAL_LOOKUP
         context.set_session_cache_mode(own)
         context.set_session_ticket_callback(None, lambda *_: None)
+        context.set_session_ticket_callback()
+        assert context.get_session_cache_mode() == own
+        context.set_session_cache_mode(before)
+        context.set_session_ticket_callback(None, lambda *_: None)
+        context.set_session_cache_mode(own)
         context.set_session_ticket_callback()
         assert context.get_session_cache_mode() == own
 
@@ -848,6 +1002,25 @@ class TestSetting:
         assert (len(old.generated), len(new.generated)) == (1, 0)
         setting.handshake(pair.session())
         assert new.tickets
+
+    def test_renegotiation_is_a_handshake_of_its_own(self, server_file: Path) -> None:
+        """A TLS 1.2 renegotiation takes the callbacks that are current when it begins."""
+        setting = Setting(server_file, "1.2")
+        setting.install()
+        pair = setting.handshake(setting.session())
+        assert pair.reused
+        new = Recorder(b"new", IGNORE_RENEW)
+        setting.server_context.set_session_ticket_callback(new.generate, new.decrypt)
+        assert pair.server.renegotiate()
+        for _ in range(5):
+            for step in (pair.server.do_handshake, pair.client_reads, lambda: pair.server.recv(1)):
+                with contextlib.suppress(SSL.WantReadError):
+                    step()
+                pair.move()
+        assert pair.server.total_renegotiations() == 1
+        assert not pair.reused
+        assert [ticket.status for ticket in new.tickets] == [TicketStatus.SUCCESS]
+        assert new.generated == [None]
 
     def test_values_are_openssls(self) -> None:
         """The enumerations have OpenSSL's values and names."""

@@ -85,11 +85,16 @@ def prove_same_libssl() -> None:
         LibraryMismatchError: pyOpenSSL is on another libssl.
     """
     global _proved_lib
-    binding = sys.modules["OpenSSL._util"]
-    if binding.lib is _proved_lib:
+    # What OpenSSL.SSL has made its objects with, if it is there; else what it would.
+    module = sys.modules.get("OpenSSL.SSL")
+    if module is not None and hasattr(module, "_lib"):
+        their_lib, their_ffi = module._lib, module._ffi
+    else:
+        their_lib, their_ffi = sys.modules["OpenSSL._util"].lib, sys.modules["OpenSSL._util"].ffi
+    if their_lib is _proved_lib:
         return
-    if not is_our_libssl(binding.lib):
-        theirs = binding.ffi.string(binding.lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+    if not is_our_libssl(their_lib):
+        theirs = their_ffi.string(their_lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
         ours = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
         raise LibraryMismatchError(
             f"pyOpenSSL runs on its own {theirs}, and openssl_tickets on the system's {ours}: "
@@ -98,16 +103,20 @@ def prove_same_libssl() -> None:
             "(`from openssl_tickets import SSL` does), or install a pyOpenSSL whose cryptography "
             "is built against the system's libssl."
         )
-    _proved_lib = binding.lib
+    _proved_lib = their_lib
 
 
 def _proved_pointer(owner: Any, attribute: str, c_type: str) -> CData:
     prove_same_libssl()
     # vars(), since a Connection looks up unknown attributes on its socket.
     pointer = vars(owner).get(attribute)
-    if not isinstance(pointer, ffi.CData) or not pointer:
+    if not isinstance(pointer, ffi.CData) or not pointer or _type_of(pointer) != c_type:
         raise ValueError(
             f"this {type(owner).__qualname__} holds no {c_type}: its __init__ has not run to the "
             "end (call super().__init__() first in a subclass)"
         )
     return ffi.cast(c_type, pointer)
+
+
+def _type_of(pointer: CData) -> str:
+    return str(sys.modules["OpenSSL.SSL"]._ffi.typeof(pointer).cname)

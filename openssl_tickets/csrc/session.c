@@ -1,12 +1,13 @@
 /*
- * Application data: sure to fit a ticket when it is set, and safe to read while it is being set.
+ * Application data: sure to fit a ticket when it is set, and safe to get while it is being set.
  *
  * libssl takes any amount of application data and only fails when the ticket is made: a session
  * whose encoding is longer than 0xFF00 bytes ends the connection. By then it is too late to tell
  * anyone, so the size is checked as the data is set.
  *
  * libssl has no lock around the data either: one thread's set1 would free what another has just
- * been given by get0. Both go through the one lock here.
+ * been given by get0. Both go through the one lock here. It does not bind libssl itself, which reads
+ * the data as it makes a ticket: see is_cached in ticket_callback.c.
  */
 #define OPENSSL_TICKETS_MAX_ENCODED_SESSION 0xFF00
 

@@ -9,6 +9,9 @@
  * one while handshakes run; a new pair of callbacks is a new policy in the old slot. An SSL keeps
  * the policy of its first callback, so that each handshake sees one whole pair.
  */
+#define OPENSSL_TICKETS_STATEFUL 1
+#define OPENSSL_TICKETS_CACHED 2
+
 typedef struct {
     int references;            /* under the lock: the slot's and those of the SSLs */
     uintptr_t number;
@@ -17,20 +20,22 @@ typedef struct {
 } policy;
 
 typedef struct {
-    policy *current;           /* under the lock; NULL before the first policy */
-    int closed_cache;          /* under the lock: see keep_out_of_cache */
+    SSL_CTX *ctx;              /* the one that holds the slot */
     uintptr_t born;            /* how many slots there were, with this one */
+    policy *current;           /* under the lock; NULL before the first policy */
+    long own_mode;             /* under the lock: see keep_out_of_cache */
+    long closed_mode;
 } slot;
 
-static int openssl_tickets_generate(SSL *ssl, SSL_SESSION *session, uintptr_t policy, int stateful);
+static int openssl_tickets_generate(SSL *ssl, SSL_SESSION *session, uintptr_t policy, int refused);
 static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, SSL_SESSION *session,
                                                  const char *keyname, size_t keyname_len,
                                                  SSL_TICKET_STATUS status, uintptr_t policy,
                                                  const char *appdata, size_t appdata_len);
 static void openssl_tickets_forget(uintptr_t policy);
 
-static int ctx_index = -1, ssl_index = -1, birth_index = -1;
-static uintptr_t slots = 0; /* under the lock: how many have been made */
+static int ctx_index = -1, ssl_index = -1, birth_index = -1, accepted_index = -1;
+static uintptr_t slots = 0, numbers = 0; /* under the lock: how many have been given out */
 
 static void release_policy(policy *released)
 {
@@ -73,12 +78,7 @@ static policy *hold_policy(policy *held)
     return held;
 }
 
-/*
- * Whether the ticket that ssl is about to make is only a key into the server's session cache:
- * libssl resumes from those without asking the decrypt callback. It is libssl's own test, taken
- * on the safe side for protocol versions that are yet to come.
- */
-static int is_stateful(const SSL *ssl)
+static int before_tls13(const SSL *ssl)
 {
     switch (SSL_version(ssl)) {
     case TLS1_VERSION:
@@ -86,11 +86,34 @@ static int is_stateful(const SSL *ssl)
     case TLS1_2_VERSION:
     case DTLS1_VERSION:
     case DTLS1_2_VERSION:
-        return 0;
+        return 1;
     }
+    return 0;
+}
+
+/*
+ * Whether the ticket that ssl is about to make is only a key into the server's session cache:
+ * libssl resumes from those without asking the decrypt callback. It is libssl's own test, taken
+ * on the safe side for protocol versions that are yet to come.
+ */
+static int is_stateful(const SSL *ssl)
+{
+    if (before_tls13(ssl))
+        return 0;
     if (SSL_get_options(ssl) & SSL_OP_NO_TICKET)
         return 1;
     return SSL_get_max_early_data(ssl) > 0 && !(SSL_get_options(ssl) & SSL_OP_NO_ANTI_REPLAY);
+}
+
+/*
+ * Whether ssl has resumed a session out of the cache. Before TLS 1.3, libssl then makes the ticket
+ * from the very session that other connections may be using at this moment, and reads it without a
+ * lock: nothing may be written to it.
+ */
+static int is_cached(SSL *ssl)
+{
+    return before_tls13(ssl) && SSL_session_reused(ssl)
+           && SSL_get_ex_data(ssl, accepted_index) == NULL;
 }
 
 /*
@@ -105,14 +128,19 @@ static int resumed_before(SSL *ssl, const slot *of_ctx)
 }
 
 /*
- * Returns the policy of ssl's handshake, which ssl holds; NULL when there is no memory. The first
- * policy of an SSL_CTX may come while handshakes run: they go on without. Then of_ctx is NULL where
- * libssl has been told of the callbacks but not yet of the slot.
+ * Returns the policy of ssl's handshake, which ssl holds; NULL when there is no memory.
+ *
+ * When decrypt is asked after a handshake that was finished, another one has begun. The first policy
+ * of an SSL_CTX may come while handshakes run: they go on without. Then of_ctx is NULL where libssl
+ * has been told of the callbacks but not yet of the slot.
  */
 static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
 {
     policy *pinned = SSL_get_ex_data(ssl, ssl_index);
+    char any;
 
+    if (!generating && SSL_get_finished(ssl, &any, 0) > 0)
+        pinned = &current_policy;
     if (pinned != NULL && pinned != &current_policy)
         return pinned;
     if (of_ctx == NULL || (pinned == NULL && generating && resumed_before(ssl, of_ctx))) {
@@ -127,6 +155,42 @@ static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
 }
 
 /*
+ * libssl resumes from its internal cache without asking the decrypt callback: a TLS 1.2 client by
+ * its session id, a TLS 1.3 client by a stateful ticket. So while there is a decrypt callback it is
+ * not to look there. Called with the lock held, as the policy is set, and again as each client's
+ * hello comes in, since the program may have set another mode in between.
+ */
+static void keep_out_of_cache(slot *of_ctx)
+{
+    long mode = SSL_CTX_get_session_cache_mode(of_ctx->ctx);
+
+    if (of_ctx->current->has_decrypt) {
+        if (!(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP)) {
+            of_ctx->own_mode = mode;
+            of_ctx->closed_mode = mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
+            SSL_CTX_set_session_cache_mode(of_ctx->ctx, of_ctx->closed_mode);
+        }
+    } else if (of_ctx->closed_mode != 0) {
+        if (mode == of_ctx->closed_mode)
+            SSL_CTX_set_session_cache_mode(of_ctx->ctx, of_ctx->own_mode);
+        of_ctx->closed_mode = 0;
+    }
+}
+
+static int hello_came(SSL *ssl, int *alert, void *arg)
+{
+    slot *of_ctx = arg;
+
+    (void)ssl, (void)alert;
+    if (of_ctx != NULL) {
+        lock_acquire();
+        keep_out_of_cache(of_ctx);
+        lock_release();
+    }
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/*
  * The two callbacks that libssl knows. They do what must not depend on Python being able to run:
  * they fail closed once the interpreter has begun to finalize, and keep the error queue as libssl
  * left it. Where the policy has nothing to say they do not enter Python at all.
@@ -134,24 +198,28 @@ static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
 static int generate_ticket(SSL *ssl, void *arg)
 {
     policy *pinned = pinned_policy(ssl, arg, 1);
-    int stateful, answer;
+    int refused = 0, answer;
 
     if (pinned == NULL)
         return 0;
-    stateful = pinned->has_decrypt && is_stateful(ssl);
-    if (!pinned->has_generate && !stateful)
+    if (!pinned->has_generate && !pinned->has_decrypt)
+        return 1;
+    if (is_cached(ssl))
+        refused = OPENSSL_TICKETS_CACHED;
+    else if (pinned->has_decrypt && is_stateful(ssl))
+        refused = OPENSSL_TICKETS_STATEFUL;
+    if (!pinned->has_generate && !refused)
         return 1;
     if (!Py_IsInitialized())
         return 0;
     ERR_set_mark();
-    answer = openssl_tickets_generate(ssl, SSL_get_session(ssl), pinned->number, stateful);
+    answer = openssl_tickets_generate(ssl, SSL_get_session(ssl), pinned->number, refused);
     ERR_pop_to_mark();
-    return answer == 1;
+    return answer == 1 && !refused;
 }
 
-static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
-                                        const unsigned char *keyname, size_t keyname_len,
-                                        SSL_TICKET_STATUS status, void *arg)
+static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
+                                     size_t keyname_len, SSL_TICKET_STATUS status, void *arg)
 {
     policy *pinned = pinned_policy(ssl, arg, 0);
     SSL_TICKET_RETURN answer;
@@ -182,6 +250,18 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
     answer = openssl_tickets_decrypt(ssl, session, (const char *)keyname, keyname_len, status,
                                      pinned->number, appdata, appdata_len);
     ERR_pop_to_mark();
+    return answer;
+}
+
+static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
+                                        const unsigned char *keyname, size_t keyname_len,
+                                        SSL_TICKET_STATUS status, void *arg)
+{
+    SSL_TICKET_RETURN answer = ask_decrypt(ssl, session, keyname, keyname_len, status, arg);
+    int accepted = answer == SSL_TICKET_RETURN_USE || answer == SSL_TICKET_RETURN_USE_RENEW;
+
+    if (!SSL_set_ex_data(ssl, accepted_index, accepted ? ssl : NULL))
+        return SSL_TICKET_RETURN_ABORT;
     return answer;
 }
 
@@ -232,6 +312,7 @@ static void make_indexes(void)
     ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, dup_nothing, free_slot);
     ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
     birth_index = SSL_get_ex_new_index(0, NULL, note_birth, NULL, NULL);
+    accepted_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
 }
 
 /* Returns the slot of ctx, which is made and told to libssl the first time; NULL on failure. */
@@ -240,7 +321,7 @@ static slot *slot_of(SSL_CTX *ctx)
     slot *made, *found;
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
-        || birth_index < 0)
+        || birth_index < 0 || accepted_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
@@ -248,6 +329,7 @@ static slot *slot_of(SSL_CTX *ctx)
     lock_acquire();
     found = SSL_CTX_get_ex_data(ctx, ctx_index);
     if (found == NULL && SSL_CTX_set_ex_data(ctx, ctx_index, made)) {
+        made->ctx = ctx;
         made->born = ++slots;
         found = made;
         made = NULL;
@@ -257,21 +339,15 @@ static slot *slot_of(SSL_CTX *ctx)
     return found;
 }
 
-/*
- * A TLS 1.2 client without tickets is resumed from the internal cache by its session id, and a
- * decrypt callback would never hear of it. So while there is one, libssl is not to look there.
- */
-static void keep_out_of_cache(SSL_CTX *ctx, slot *of_ctx, int has_decrypt)
+/* Returns a number for a policy. None is ever given out twice. */
+static uintptr_t openssl_tickets_new_number(void)
 {
-    long mode = SSL_CTX_get_session_cache_mode(ctx);
+    uintptr_t number;
 
-    if (has_decrypt && !(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP)) {
-        SSL_CTX_set_session_cache_mode(ctx, mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
-        of_ctx->closed_cache = 1;
-    } else if (!has_decrypt && of_ctx->closed_cache) {
-        SSL_CTX_set_session_cache_mode(ctx, mode & ~SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
-        of_ctx->closed_cache = 0;
-    }
+    lock_acquire();
+    number = ++numbers;
+    lock_release();
+    return number;
 }
 
 /*
@@ -293,11 +369,13 @@ static int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_ge
     added->has_generate = has_generate;
     added->has_decrypt = has_decrypt;
     lock_acquire();
-    keep_out_of_cache(ctx, of_ctx, has_decrypt);
     replaced = of_ctx->current;
     of_ctx->current = added;
-    if (replaced == NULL)
+    keep_out_of_cache(of_ctx);
+    if (replaced == NULL) {
+        SSL_CTX_set_client_hello_cb(ctx, hello_came, of_ctx);
         SSL_CTX_set_session_ticket_cb(ctx, generate_ticket, decrypt_ticket, of_ctx);
+    }
     lock_release();
     release_policy(replaced);
     return 1;
