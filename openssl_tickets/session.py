@@ -32,12 +32,15 @@ class Session:
         The application data that the session carries, ``b""`` where there is none.
 
         What is set goes into every ticket made from this session from then on, and comes back in
-        the session of each resumption.
+        the session of each resumption. Set it in a ``generate`` or ``decrypt`` callback, or while
+        no other thread is using a connection with this session: libssl reads it without a lock as
+        it makes a ticket.
 
         Raises:
             TypeError: what is set is not bytes.
             ValueError: with what is set the session would not fit a ticket (an encoded session
-                has at most 65,280 bytes); it stays as it was.
+                has at most 65,280 bytes, a client's certificate that has come by now included);
+                it stays as it was.
             Error: libssl refused, out of memory.
 
         libssl: ``SSL_SESSION_get0_ticket_appdata``, ``SSL_SESSION_set1_ticket_appdata``

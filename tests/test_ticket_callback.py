@@ -1018,7 +1018,7 @@ class TestSetting:
                     step()
                 pair.move()
         assert pair.server.total_renegotiations() == 1
-        assert not pair.reused
+        assert not tls.session_reused(pair.server)
         assert [ticket.status for ticket in new.tickets] == [TicketStatus.SUCCESS]
         assert new.generated == [None]
 
