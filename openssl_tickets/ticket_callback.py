@@ -200,7 +200,9 @@ def set_session_ticket_callback(
 
         set_session_ticket_callback(context, generate, decrypt, users)
 
-    libssl: ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1).
+    libssl: ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1). The context's client hello callback
+    (``SSL_CTX_set_client_hello_cb``, which neither pyOpenSSL nor ``ssl`` offers) is taken too, to
+    keep the session cache closed.
     """
     for name, callback in (("generate", generate), ("decrypt", decrypt)):
         if callback is not None and not callable(callback):
