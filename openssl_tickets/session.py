@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
@@ -87,13 +87,6 @@ def owned_session(session: CData) -> Session:
     return self
 
 
-def shared_session(session: CData) -> Session:
-    """Returns a :class:`Session` with a reference of its own to *session*."""
-    if not lib.SSL_SESSION_up_ref(session):
-        raise_error("SSL_SESSION_up_ref failed")
-    return owned_session(session)
-
-
 def get_appdata(session: CData) -> bytes:
     """Returns a copy of the application data of a ``SSL_SESSION *``."""
     copy = ffi.new("void **")
@@ -108,15 +101,22 @@ def get_appdata(session: CData) -> bytes:
 
 def set_appdata(session: CData, appdata: object) -> None:
     """Sets the application data of a ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
+    result = 0
+    if isinstance(appdata, bytes):
+        result = lib.openssl_tickets_set_appdata(session, appdata, len(appdata))
+    if result != 1:
+        raise_appdata_error(appdata, result)
+
+
+def raise_appdata_error(appdata: object, result: int) -> NoReturn:
+    """Raises what is wrong with *appdata*, for which C has returned *result*."""
     if not isinstance(appdata, bytes):
         raise TypeError(
             f"ticket application data must be bytes, not {type(appdata).__name__}: {appdata!r:.80}"
         )
-    result = lib.openssl_tickets_set_appdata(session, appdata, len(appdata))
     if result < 0:
         raise ValueError(
             f"{len(appdata)} bytes of ticket application data do not fit a ticket: with them the "
             f"encoded session would have more than {lib.OPENSSL_TICKETS_MAX_ENCODED_SESSION} bytes"
         )
-    if result == 0:
-        raise_error("SSL_SESSION_set1_ticket_appdata failed")
+    raise_error("SSL_SESSION_set1_ticket_appdata failed")

@@ -12,7 +12,7 @@ from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
 from openssl_tickets.callbacks import policies, surface
 from openssl_tickets.errors import raise_error
-from openssl_tickets.session import Session, set_appdata, shared_session
+from openssl_tickets.session import Session, owned_session, raise_appdata_error
 
 CData = Any
 
@@ -66,12 +66,11 @@ class ReceivedTicket:
             or ``b""`` where it carries none. None where *status* is EMPTY or NO_DECRYPT.
     """
 
-    __slots__ = ("_pointer", "_session", "_ssl", "_thread", "appdata", "key_name", "status")
+    __slots__ = ("_session", "_ssl", "_thread", "appdata", "key_name", "status")
 
     status: TicketStatus
     key_name: bytes
     appdata: bytes | None
-    _pointer: CData  # a SSL_SESSION *, which may be NULL; None after the callback
     _session: Session | None
     _ssl: CData  # None after the callback
     _thread: int
@@ -93,8 +92,8 @@ class ReceivedTicket:
         """
         if self._session is None and self.status in _DECRYPTED:
             self._must_be_in_callback("session")
-            if self._pointer:
-                self._session = shared_session(self._pointer)
+            session = lib.openssl_tickets_offered_session(self._ssl)
+            self._session = owned_session(session) if session else None
         return self._session
 
     @property
@@ -237,24 +236,28 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_generate(ssl: CData, session: CData, policy: int, refused: int) -> int:
+def openssl_tickets_generate(ssl: CData, policy: int) -> int:
     connections, generate, _, data = policies[policy]
     connection = connections[ssl]()
-    if refused:
-        raise RuntimeError(_REFUSED[refused])
     appdata = generate(connection, data)
-    if appdata is not None and not (
-        isinstance(appdata, bytes)
-        and lib.openssl_tickets_set_appdata(session, appdata, len(appdata)) == 1
-    ):
-        set_appdata(session, appdata)  # says what is wrong
+    if appdata is not None:
+        result = 0
+        if isinstance(appdata, bytes):
+            result = lib.openssl_tickets_set_generated(ssl, appdata, len(appdata))
+        if result != 1:
+            raise_appdata_error(appdata, result)
     return 1
+
+
+@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
+def openssl_tickets_refuse(ssl: CData, policy: int, reason: int) -> int:
+    connection = policies[policy][0][ssl]()  # noqa: F841 (for surface)
+    raise RuntimeError(_REFUSED[reason])
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
 def openssl_tickets_decrypt(
     ssl: CData,
-    session: CData,
     key_name: CData,
     key_name_len: int,
     status: int,
@@ -269,13 +272,12 @@ def openssl_tickets_decrypt(
     ticket.key_name = ffi.unpack(key_name, key_name_len) if key_name_len else b""
     ticket.appdata = ffi.unpack(appdata, appdata_len) if appdata else b"" if decrypted else None
     ticket._session = None
-    ticket._pointer = session
     ticket._ssl = ssl
     ticket._thread = get_ident()
     try:
         answer = decrypt(connection, ticket, data)
     finally:
-        ticket._pointer = ticket._ssl = None
+        ticket._ssl = None
     if answer is None:
         return default
     if not isinstance(answer, TicketReturn):

@@ -31,14 +31,16 @@ uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *ctx);
 #define OPENSSL_TICKETS_STATEFUL ...
 #define OPENSSL_TICKETS_CACHED ...
 
-extern "Python" int openssl_tickets_generate(
-    SSL *ssl, SSL_SESSION *session, uintptr_t policy, int refused);
+extern "Python" int openssl_tickets_generate(SSL *ssl, uintptr_t policy);
+extern "Python" int openssl_tickets_refuse(SSL *ssl, uintptr_t policy, int reason);
 extern "Python" SSL_TICKET_RETURN openssl_tickets_decrypt(
-    SSL *ssl, SSL_SESSION *session, const char *keyname, size_t keyname_len,
-    SSL_TICKET_STATUS status, uintptr_t policy, const char *appdata, size_t appdata_len);
+    SSL *ssl, const char *keyname, size_t keyname_len, SSL_TICKET_STATUS status, uintptr_t policy,
+    const char *appdata, size_t appdata_len);
 extern "Python" void openssl_tickets_forget(uintptr_t policy);
 
 uintptr_t openssl_tickets_new_number(void);
 int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_generate, int has_decrypt);
 void openssl_tickets_unpin(SSL *ssl);
 int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);
+SSL_SESSION *openssl_tickets_offered_session(SSL *ssl);
+int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len);

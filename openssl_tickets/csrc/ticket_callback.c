@@ -27,14 +27,15 @@ typedef struct {
     long closed_mode;
 } slot;
 
-static int openssl_tickets_generate(SSL *ssl, SSL_SESSION *session, uintptr_t policy, int refused);
-static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, SSL_SESSION *session,
-                                                 const char *keyname, size_t keyname_len,
+static int openssl_tickets_generate(SSL *ssl, uintptr_t policy);
+static int openssl_tickets_refuse(SSL *ssl, uintptr_t policy, int reason);
+static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, size_t keyname_len,
                                                  SSL_TICKET_STATUS status, uintptr_t policy,
                                                  const char *appdata, size_t appdata_len);
 static void openssl_tickets_forget(uintptr_t policy);
 
 static int ctx_index = -1, ssl_index = -1, birth_index = -1, accepted_index = -1;
+static int offered_index = -1;
 static uintptr_t slots = 0, numbers = 0; /* under the lock: how many have been given out */
 
 static void release_policy(policy *released)
@@ -213,7 +214,8 @@ static int generate_ticket(SSL *ssl, void *arg)
     if (!Py_IsInitialized())
         return 0;
     ERR_set_mark();
-    answer = openssl_tickets_generate(ssl, SSL_get_session(ssl), pinned->number, refused);
+    answer = refused ? openssl_tickets_refuse(ssl, pinned->number, refused)
+                     : openssl_tickets_generate(ssl, pinned->number);
     ERR_pop_to_mark();
     return answer == 1 && !refused;
 }
@@ -245,12 +247,32 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
         return SSL_TICKET_RETURN_ABORT;
     ERR_set_mark();
     /* The session was made from this ticket just now: no other thread knows of it yet. */
-    if (status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW)
+    if (status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) {
         SSL_SESSION_get0_ticket_appdata(session, &appdata, &appdata_len);
-    answer = openssl_tickets_decrypt(ssl, session, (const char *)keyname, keyname_len, status,
+        SSL_set_ex_data(ssl, offered_index, session);
+    }
+    answer = openssl_tickets_decrypt(ssl, (const char *)keyname, keyname_len, status,
                                      pinned->number, appdata, appdata_len);
+    SSL_set_ex_data(ssl, offered_index, NULL);
     ERR_pop_to_mark();
     return answer;
+}
+
+/*
+ * Returns a new reference to the session of the ticket that decrypt is being asked about, NULL where
+ * there is none. To be called on the thread of the callback.
+ */
+static SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
+{
+    SSL_SESSION *session = SSL_get_ex_data(ssl, offered_index);
+
+    return session != NULL && SSL_SESSION_up_ref(session) ? session : NULL;
+}
+
+/* Sets the data of the ticket that generate is being asked about; returns as set_appdata does. */
+static int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len)
+{
+    return openssl_tickets_set_appdata(SSL_get_session(ssl), data, len);
 }
 
 static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
@@ -313,6 +335,7 @@ static void make_indexes(void)
     ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
     birth_index = SSL_get_ex_new_index(0, NULL, note_birth, NULL, NULL);
     accepted_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    offered_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
 }
 
 /* Returns the slot of ctx, which is made and told to libssl the first time; NULL on failure. */
@@ -321,7 +344,7 @@ static slot *slot_of(SSL_CTX *ctx)
     slot *made, *found;
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
-        || birth_index < 0 || accepted_index < 0)
+        || birth_index < 0 || accepted_index < 0 || offered_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
