@@ -145,9 +145,9 @@ def set_session_ticket_callback(
     """
     Sets what is asked whenever a ticket is made for, or received from, a client of *context*.
 
-    The two replace those that were set before, as one: a handshake that is under way goes on with
-    the pair that it began with; later ones, and tickets on demand, take the new pair. It may be
-    called at any time, on any thread. Both None removes them.
+    The two replace those that were set before, as one: a handshake goes on with the pair that its
+    first callback was of; later ones, and tickets on demand, take the new pair. It may be called
+    at any time, on any thread. Both None removes them.
 
     The callbacks are called on the thread that calls into libssl for the connection, and are kept
     for as long as a connection can call them. What they raise ends the connection: with a
@@ -159,10 +159,14 @@ def set_session_ticket_callback(
     *first* context that are called.
 
     While a *decrypt* is set, libssl does not look into the context's session cache
-    (``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode, whatever it is set to): from there a
-    TLS 1.2 client without tickets would be resumed by session id, and *decrypt* would never be
-    asked. Where only *generate* is set, a TLS 1.2 client that was resumed by session id and asks
-    for a ticket is refused, as its session is shared with other connections.
+    (``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode, again with each client's hello): from
+    there a TLS 1.2 client without tickets would be resumed by session id, and *decrypt* would
+    never be asked. Set the mode before the callbacks: a mode that is set in the middle of a
+    handshake, or for a connection that is given another context before its handshake, holds until
+    the next hello; and when the callbacks are removed, the flag goes as well. Where only
+    *generate* is set, a TLS 1.2 client that was resumed by session id (as one may be that an
+    earlier *decrypt* had ignored) and asks for a ticket is refused, as its session is shared with
+    other connections.
 
     A callback that refers to its own context keeps it alive, as Python's garbage collector cannot
     see through libssl. Use ``connection.get_context()`` in the callback, or remove the callbacks

@@ -888,6 +888,27 @@ class TestSessionCache:
         assert not setting.handshake(session).reused
         assert not setting.handshake(session).reused
 
+    @pytest.mark.parametrize("answer", [None, IGNORE, IGNORE_RENEW])
+    def test_removal_within_decrypt_does_not_open_it(
+        self, server_file: Path, answer: TicketReturn | None
+    ) -> None:
+        """Callbacks that are removed while decrypt runs do not overrule what it answers."""
+        setting = Setting(server_file, "1.2")
+        context = setting.server_context
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        context.set_session_id(b"tests")
+        first = tls.Pair(context, setting.client_context)
+        native.lib.set_connection_options(first.client._ssl, native.lib.SSL_OP_NO_TICKET)
+        session = first.handshake().session()
+
+        def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> TicketReturn | None:
+            context.set_session_ticket_callback()
+            return answer
+
+        context.set_session_ticket_callback(None, decrypt)
+        assert not setting.handshake(session).reused
+        assert setting.handshake(session).reused  # there is no policy any more
+
     def test_generate_alone_leaves_it_open(self, setting: Setting) -> None:
         """Where only generate is set, a client without tickets is resumed as ever."""
         setting.server_context.set_session_ticket_callback(setting.recorder.generate)

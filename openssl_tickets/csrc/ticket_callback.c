@@ -7,7 +7,7 @@
  * what is here tells when the number is needed no more. The slot is made once per SSL_CTX and
  * libssl is given its address once, since libssl reads its two callbacks and their argument one by
  * one while handshakes run; a new pair of callbacks is a new policy in the old slot. An SSL keeps
- * the policy of its first callback, so that each handshake sees one whole pair.
+ * the policy of a handshake's first callback, so that each handshake sees one whole pair.
  */
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
@@ -158,14 +158,15 @@ static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
 /*
  * libssl resumes from its internal cache without asking the decrypt callback: a TLS 1.2 client by
  * its session id, a TLS 1.3 client by a stateful ticket. So while there is a decrypt callback it is
- * not to look there. Called with the lock held, as the policy is set, and again as each client's
- * hello comes in, since the program may have set another mode in between.
+ * not to look there. Called with the lock held, as the policy is set; again as each client's hello
+ * comes in, since the program may have set another mode in between; and once more when decrypt has
+ * been asked, since it may have been removed meanwhile, and libssl looks into the cache after it.
  */
-static void keep_out_of_cache(slot *of_ctx)
+static void keep_out_of_cache(slot *of_ctx, int closed)
 {
     long mode = SSL_CTX_get_session_cache_mode(of_ctx->ctx);
 
-    if (of_ctx->current->has_decrypt) {
+    if (closed) {
         if (!(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP)) {
             of_ctx->own_mode = mode;
             of_ctx->closed_mode = mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
@@ -185,7 +186,7 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
     (void)ssl, (void)alert;
     if (of_ctx != NULL) {
         lock_acquire();
-        keep_out_of_cache(of_ctx);
+        keep_out_of_cache(of_ctx, of_ctx->current->has_decrypt);
         lock_release();
     }
     return SSL_CLIENT_HELLO_SUCCESS;
@@ -255,6 +256,11 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
                                      pinned->number, appdata, appdata_len);
     SSL_set_ex_data(ssl, offered_index, NULL);
     ERR_pop_to_mark();
+    if (arg != NULL) {
+        lock_acquire();
+        keep_out_of_cache(arg, 1);
+        lock_release();
+    }
     return answer;
 }
 
@@ -394,7 +400,7 @@ static int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_ge
     lock_acquire();
     replaced = of_ctx->current;
     of_ctx->current = added;
-    keep_out_of_cache(of_ctx);
+    keep_out_of_cache(of_ctx, has_decrypt);
     if (replaced == NULL) {
         SSL_CTX_set_client_hello_cb(ctx, hello_came, of_ctx);
         SSL_CTX_set_session_ticket_cb(ctx, generate_ticket, decrypt_ticket, of_ctx);
