@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import trustme
 
@@ -24,6 +25,11 @@ import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._libssl import lib
 from tests import tls
+
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_report_header() -> list[str]:
