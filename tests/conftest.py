@@ -26,7 +26,6 @@ from openssl_tickets import SSL
 from openssl_tickets._libssl import lib
 from tests import tls
 
-
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
