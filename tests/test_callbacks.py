@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -321,11 +324,21 @@ class TestProcesses:
             session = tls.Pair(server_context, client_context).handshake().session()
             """
         ) + textwrap.dedent(program)
-        result = subprocess.run(
-            [sys.executable, "-I", "-c", source], capture_output=True, text=True, timeout=120
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", source],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        assert (result.returncode, result.stderr) == (0, "")
-        return result.stdout
+        try:
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            # Whatever it has forked goes with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert (process.returncode, stderr) == (0, "")
+        return stdout
 
     def test_exit_with_live_connections(self, server_file: Path) -> None:
         """The interpreter ends without a word with connections and callbacks alive."""
