@@ -25,12 +25,13 @@ PACKAGE = Path(__file__).resolve().parent / "openssl_tickets"
 # Each file may use the types of those before it.
 LIBSSL_CDEF = (
     "libssl",
+    "shared_object",
     "errors",
     "num_tickets",
     "session",
     "ticket_callback",
 )
-LIBSSL_CSRC = ("errors", "lock", "session", "ticket_callback")
+LIBSSL_CSRC = ("shared_object", "errors", "lock", "session", "ticket_callback")
 
 PYOPENSSL_CDEF = (
     "crypto",

@@ -5,8 +5,9 @@ Every function takes the contexts and connections of pyOpenSSL that a program al
 :mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with the same operations as methods.
 """
 
-from openssl_tickets._libssl import ffi as _ffi, lib as _lib
+from openssl_tickets._libssl import lib as _lib
 from openssl_tickets.errors import Error, LibraryMismatchError
+from openssl_tickets.library import OPENSSL_VERSION
 from openssl_tickets.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
 from openssl_tickets.session import Session, get_session
 from openssl_tickets.system_openssl import use_system_openssl
@@ -19,9 +20,6 @@ from openssl_tickets.ticket_callback import (
 
 if not _lib.openssl_tickets_init():
     raise MemoryError("pthread_atfork failed")
-
-OPENSSL_VERSION: str = _ffi.string(_lib.OpenSSL_version(_lib.OPENSSL_VERSION)).decode()
-"""The libssl that this package is linked to, in its own words."""
 
 __all__ = [
     "OPENSSL_VERSION",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import threading
 import types
+import warnings
 from typing import Any
 
 from openssl_tickets.adapters import pyopenssl
+from openssl_tickets.library import OPENSSL_VERSION
+
+# The first and the last pyOpenSSL whose own tests pass on our binding, see tests/suites/.
+TESTED_PYOPENSSL = ((25, 0), (26, 4))
 
 _lock = threading.RLock()
 
@@ -19,11 +25,17 @@ def use_system_openssl() -> None:
 
     pyOpenSSL from the package index brings an OpenSSL of its own, inside cryptography's wheel;
     its contexts mean nothing to the system's libssl, which this package is linked to. Call this
-    before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it.
+    before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it. To run a
+    program that cannot be changed, see ``python -m openssl_tickets run``.
 
     It does nothing where pyOpenSSL is on the same libssl already, as from Linux distributions.
     cryptography itself stays on its own OpenSSL: pyOpenSSL and cryptography exchange keys and
-    certificates as DER, so the two live side by side.
+    certificates as DER, so the two live side by side. It may be called again, and by several
+    threads at once.
+
+    Where it puts a pyOpenSSL on the system's libssl that is older or newer than those it was
+    tested with (25.0 to 26.4), it gives a ``RuntimeWarning``, once. What such a pyOpenSSL asks of
+    libssl and is not bound raises an AttributeError that says so.
 
     Raises:
         ImportError: pyOpenSSL is not installed.
@@ -47,34 +59,38 @@ def use_system_openssl() -> None:
 def _import_pyopenssl() -> None:
     # pyOpenSSL takes what this class offers when it is imported, and never looks again.
     binding: Any = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
-    if pyopenssl.is_our_libssl(binding.Binding().lib):
+    original = binding.Binding
+    if pyopenssl.is_our_libssl(original().lib):
         importlib.import_module("OpenSSL")
         return
-    # cryptography's own users of the class first: they are to keep cryptography's OpenSSL.
-    importlib.import_module("cryptography.hazmat.backends.openssl.backend")
-    original = binding.Binding
-    binding.Binding = _SystemBinding
+    binding.Binding = _stand_in(original)
     try:
-        importlib.import_module("OpenSSL")
+        module = importlib.import_module("OpenSSL")
     finally:
         binding.Binding = original
+    _warn_if_untested(module.__version__)
 
 
-class _SystemBinding:
-    """Stands in for cryptography's ``Binding`` while pyOpenSSL is imported."""
+def _stand_in(original: Any) -> type:
+    """Returns a class that is ``SystemBinding`` for pyOpenSSL, and *original* for all others."""
 
-    lib: types.ModuleType
-    ffi: Any
+    class Binding(original):  # type: ignore[misc]
+        def __new__(cls) -> Any:
+            # Any thread may import something of cryptography meanwhile, or pyOpenSSL itself.
+            asked_by = sys._getframe(1).f_globals.get("__name__")
+            return SystemBinding() if asked_by == "OpenSSL._util" else original()
+
+    return Binding
+
+
+class SystemBinding:
+    """What cryptography's ``Binding`` is to pyOpenSSL: ``ffi`` and ``lib``, for the system's."""
 
     def __init__(self) -> None:
         from openssl_tickets import _pyopenssl
 
-        type(self).ffi = _pyopenssl.ffi
-        type(self).lib = _as_module(_pyopenssl.lib)
-
-    @classmethod
-    def init_static_locks(cls) -> None:
-        """OpenSSL needs no locks from its user any more; old pyOpenSSL still asks."""
+        self.ffi = _pyopenssl.ffi
+        self.lib = _as_module(_pyopenssl.lib)
 
 
 # What an OpenSSL may lack, under the switch that tells pyOpenSSL so.
@@ -87,14 +103,41 @@ _CONDITIONAL_NAMES = {
 def _as_module(lib: Any) -> types.ModuleType:
     """Returns a module with the attributes of *lib*, which users of pyOpenSSL may replace."""
     module = types.ModuleType("openssl_tickets._pyopenssl.lib")
-    missing = {
+    names = {name: getattr(lib, name) for name in dir(lib)}
+    lacking = {
         name
-        for switch, names in _CONDITIONAL_NAMES.items()
-        if not getattr(lib, switch)
-        for name in names
+        for switch, conditional in _CONDITIONAL_NAMES.items()
+        if not names[switch]
+        for name in conditional
     }
-    for name in dir(lib):
-        if name not in missing:
-            setattr(module, name, getattr(lib, name))
-    module._original_lib = lib  # type: ignore[attr-defined]
+    for name in lacking:
+        del names[name]
+
+    def __getattr__(name: str) -> Any:
+        if name in lacking:
+            reason = f"{OPENSSL_VERSION} does not have it"
+        elif name.startswith("__"):
+            reason = "a module of its kind has none"
+        else:
+            reason = (
+                "openssl_tickets does not bind it for pyOpenSSL. Please report this, with the "
+                "versions that `python -m openssl_tickets doctor` prints"
+            )
+        raise AttributeError(f"no {name!r} in {module.__name__}: {reason}.", name=name, obj=module)
+
+    vars(module).update(names, _original_lib=lib, __getattr__=__getattr__)
     return module
+
+
+def _warn_if_untested(version: str) -> None:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    oldest, newest = TESTED_PYOPENSSL
+    if not oldest <= numbers <= newest:
+        tested = " to ".join(".".join(map(str, end)) for end in TESTED_PYOPENSSL)
+        warnings.warn(
+            f"pyOpenSSL {version} has not been tested on the system's libssl, only {tested} have: "
+            "a function that it needs may not be bound. Please report what fails, or install a "
+            "tested version.",
+            RuntimeWarning,
+            stacklevel=4,
+        )

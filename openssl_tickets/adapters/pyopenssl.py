@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from openssl_tickets._libssl import ffi, lib
 from openssl_tickets.errors import LibraryMismatchError
+from openssl_tickets.library import OPENSSL_VERSION
 
 CData = Any
 
@@ -95,9 +96,9 @@ def prove_same_libssl() -> None:
         return
     if not is_our_libssl(their_lib):
         theirs = their_ffi.string(their_lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
-        ours = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
         raise LibraryMismatchError(
-            f"pyOpenSSL runs on its own {theirs}, and openssl_tickets on the system's {ours}: "
+            f"pyOpenSSL runs on its own {theirs}, and openssl_tickets on the system's "
+            f"{OPENSSL_VERSION}: "
             "they cannot share contexts and connections.\n"
             "Call openssl_tickets.use_system_openssl() before OpenSSL is first imported "
             "(`from openssl_tickets import SSL` does), or install a pyOpenSSL whose cryptography "

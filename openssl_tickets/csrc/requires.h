@@ -16,6 +16,7 @@
 #error "openssl_tickets needs OpenSSL 3.0 or newer, and these headers are older: set OPENSSL_DIR"
 #endif
 
+#include <dlfcn.h>
 #include <string.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
