@@ -9,6 +9,7 @@ compiler checks every declaration against the headers of the system's OpenSSL.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -36,9 +37,11 @@ LIBSSL_CSRC = ("shared_object", "errors", "lock", "session", "ticket_callback")
 PYOPENSSL_CDEF = (
     "crypto",
     "err",
+    "provider",
     "rand",
     "bn",
     "asn1",
+    "asn1_string_{openssl}",
     "objects",
     "bio",
     "rsa",
@@ -106,32 +109,44 @@ def check_compiler(flags: dict[str, Any]) -> None:
     """
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         sys.exit("openssl_tickets does not support free-threaded builds of CPython yet.")
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    try:
+        probe = preprocess(flags, "#include <Python.h>\n#include <requires.h>\n")
+    except OSError as error:
+        sys.exit(
+            WHAT_TO_INSTALL.format(error=f"the C compiler {compiler()[0]!r} did not run: {error}")
+        )
+    if probe.returncode != 0:
+        sys.exit(WHAT_TO_INSTALL.format(error="the C compiler says\n\n" + probe.stderr.strip()))
+
+
+def openssl_generation(flags: dict[str, Any]) -> int:
+    """Returns 4 if the headers are those of OpenSSL 4.0 or newer, else 3 (also without headers)."""
+    with contextlib.suppress(OSError):
+        probe = preprocess(flags, "#include <openssl/opensslv.h>\nOPENSSL_VERSION_MAJOR\n")
+        major = probe.stdout.split()[-1:]
+        if probe.returncode == 0 and major and major[0].isdecimal() and int(major[0]) >= 4:
+            return 4
+    return 3
+
+
+def preprocess(flags: dict[str, Any], source: str) -> subprocess.CompletedProcess[str]:
+    """Preprocesses *source*, with the headers that the build would take."""
     includes = [
         sysconfig.get_path("include"),
         *flags.get("include_dirs", []),
         str(PACKAGE / "csrc"),
     ]
     command = [
-        *shlex.split(compiler),
+        *compiler(),
         *(f"-I{folder}" for folder in includes),
         *flags.get("extra_compile_args", []),
         *("-E", "-xc", "-"),
     ]
-    try:
-        probe = subprocess.run(
-            command,
-            input="#include <Python.h>\n#include <requires.h>\n",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    except OSError as error:
-        sys.exit(
-            WHAT_TO_INSTALL.format(error=f"the C compiler {command[0]!r} did not run: {error}")
-        )
-    if probe.returncode != 0:
-        sys.exit(WHAT_TO_INSTALL.format(error="the C compiler says\n\n" + probe.stderr.strip()))
+    return subprocess.run(command, input=source, capture_output=True, text=True)
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
 def ffi_of(module: str, declarations: list[Path], sources: list[Path]) -> FFI:
@@ -163,8 +178,12 @@ def libssl() -> FFI:
 
 def pyopenssl() -> FFI:
     """What pyOpenSSL calls, on the same libssl: ``openssl_tickets._pyopenssl``."""
+    generation = openssl_generation(openssl_flags())
     return ffi_of(
         "openssl_tickets._pyopenssl",
-        [PACKAGE / "cdef" / "pyopenssl" / f"{name}.h" for name in PYOPENSSL_CDEF],
+        [
+            PACKAGE / "cdef" / "pyopenssl" / f"{name.format(openssl=generation)}.h"
+            for name in PYOPENSSL_CDEF
+        ],
         [PACKAGE / "csrc" / "pyopenssl_headers.h", PACKAGE / "csrc" / "pyopenssl.c"],
     )

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from openssl_tickets.adapters import pyopenssl
+from openssl_tickets.errors import drain_error_queue
 from openssl_tickets.library import OPENSSL_VERSION
 
 # The first and the last pyOpenSSL whose own tests pass on our binding, see tests/suites/.
@@ -89,8 +90,17 @@ class SystemBinding:
     def __init__(self) -> None:
         from openssl_tickets import _pyopenssl
 
+        if _cryptography_has_legacy_algorithms():
+            _pyopenssl.lib.OSSL_PROVIDER_try_load(_pyopenssl.ffi.NULL, b"legacy", 1)
+            drain_error_queue()  # where the system has no such file, pyOpenSSL does without
         self.ffi = _pyopenssl.ffi
         self.lib = _as_module(_pyopenssl.lib)
+
+
+def _cryptography_has_legacy_algorithms() -> bool:
+    """Whether cryptography has loaded OpenSSL's legacy provider for itself: blowfish, RC2, ..."""
+    rust = sys.modules.get("cryptography.hazmat.bindings._rust")
+    return bool(getattr(getattr(rust, "openssl", None), "_legacy_provider_loaded", False))
 
 
 # What an OpenSSL may lack, under the switch that tells pyOpenSSL so.

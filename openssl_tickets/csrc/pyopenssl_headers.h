@@ -5,6 +5,7 @@
 #include <openssl/dsa.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
+#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/srtp.h>

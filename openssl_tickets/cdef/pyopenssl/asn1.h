@@ -5,11 +5,6 @@ typedef ... ASN1_TIME;
 typedef ... ASN1_GENERALIZEDTIME;
 typedef ... ASN1_INTEGER;
 typedef ... ASN1_OCTET_STRING;
-typedef struct {
-    int length;
-    unsigned char *data;
-    ...;
-} ASN1_IA5STRING;
 typedef ... ASN1_STRING;
 
 #define MBSTRING_UTF8 ...

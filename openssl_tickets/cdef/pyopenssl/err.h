@@ -1,9 +1,12 @@
 /* What pyOpenSSL uses of <openssl/err.h>. */
 
+#define ERR_LIB_EVP ...
+
 void ERR_clear_error(void);
 const char *ERR_func_error_string(unsigned long e);
 unsigned long ERR_get_error(void);
 int ERR_GET_REASON(unsigned long errcode);
 const char *ERR_lib_error_string(unsigned long e);
 unsigned long ERR_peek_error(void);
+void ERR_put_error(int lib, int func, int reason, const char *file, int line);
 const char *ERR_reason_error_string(unsigned long e);

@@ -1,4 +1,4 @@
-/* What pyOpenSSL uses of <openssl/ssl.h>. */
+/* What pyOpenSSL and mitmproxy use of <openssl/ssl.h>. */
 
 typedef ... SSL;
 typedef ... SSL_CTX;
@@ -156,6 +156,7 @@ int SSL_do_handshake(SSL *s);
 void SSL_free(SSL *ssl);
 void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *len);
 const char *SSL_get0_group_name(SSL *s);
+X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl);
 STACK_OF_X509 *SSL_get0_verified_chain(const SSL *s);
 SSL_SESSION *SSL_get1_session(SSL *ssl);
 X509 *SSL_get_certificate(const SSL *ssl);
@@ -174,6 +175,7 @@ SSL_SESSION *SSL_get_session(const SSL *ssl);
 int SSL_get_shutdown(const SSL *ssl);
 long SSL_get_tlsext_status_ocsp_resp(SSL *ssl, const unsigned char **resp);
 int SSL_get_verify_mode(const SSL *s);
+long SSL_get_verify_result(const SSL *ssl);
 const char *SSL_get_version(const SSL *s);
 STACK_OF_X509_NAME *SSL_load_client_CA_file(const char *file);
 SSL *SSL_new(SSL_CTX *ctx);

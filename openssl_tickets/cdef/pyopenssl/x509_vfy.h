@@ -1,4 +1,4 @@
-/* What pyOpenSSL uses of <openssl/x509_vfy.h>. */
+/* What pyOpenSSL and mitmproxy use of <openssl/x509_vfy.h>. */
 
 typedef ... X509_STORE;
 typedef ... X509_STORE_CTX;
@@ -92,4 +92,7 @@ int X509_STORE_set_flags(X509_STORE *ctx, unsigned long flags);
 int X509_verify_cert(X509_STORE_CTX *ctx);
 void X509_VERIFY_PARAM_free(X509_VERIFY_PARAM *param);
 X509_VERIFY_PARAM *X509_VERIFY_PARAM_new(void);
+int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *param, const char *name, size_t namelen);
+int X509_VERIFY_PARAM_set1_ip(X509_VERIFY_PARAM *param, const unsigned char *ip, size_t iplen);
+void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *param, unsigned int flags);
 void X509_VERIFY_PARAM_set_time(X509_VERIFY_PARAM *param, time_t t);

@@ -1,7 +1,11 @@
-/* What pyOpenSSL uses of <openssl/x509v3.h>. */
+/* What pyOpenSSL and mitmproxy use of <openssl/x509v3.h>. */
 
 typedef ... CONF;
-typedef struct { ...; } X509V3_CTX;
+typedef struct {
+    X509 *issuer_cert;
+    X509 *subject_cert;
+    ...;
+} X509V3_CTX;
 typedef struct {
     int type;
     union {
@@ -14,6 +18,8 @@ typedef ... GENERAL_NAMES;
 #define GEN_DNS ...
 #define GEN_EMAIL ...
 #define GEN_URI ...
+#define X509_CHECK_FLAG_NEVER_CHECK_SUBJECT ...
+#define X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS ...
 
 int GENERAL_NAME_print(BIO *out, GENERAL_NAME *gen);
 void GENERAL_NAMES_free(GENERAL_NAMES *a);
