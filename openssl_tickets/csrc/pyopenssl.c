@@ -4,6 +4,7 @@
  */
 typedef STACK_OF(X509) STACK_OF_X509;
 typedef STACK_OF(X509_NAME) STACK_OF_X509_NAME;
+typedef STACK_OF(X509_OBJECT) STACK_OF_X509_OBJECT;
 
 #define Cryptography_HAS_KEYLOG 1
 #define Cryptography_HAS_NEXTPROTONEG 0

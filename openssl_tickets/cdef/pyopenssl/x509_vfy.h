@@ -2,6 +2,7 @@
 
 typedef ... X509_STORE;
 typedef ... X509_STORE_CTX;
+typedef ... STACK_OF_X509_OBJECT;
 typedef ... X509_VERIFY_PARAM;
 
 #define X509_V_ERR_AKID_ISSUER_SERIAL_MISMATCH ...
@@ -86,9 +87,11 @@ X509_STORE_CTX *X509_STORE_CTX_new(void);
 void X509_STORE_CTX_set_error(X509_STORE_CTX *ctx, int s);
 void X509_STORE_free(X509_STORE *v);
 int X509_STORE_load_locations(X509_STORE *ctx, const char *file, const char *dir);
+STACK_OF_X509_OBJECT *X509_STORE_get0_objects(const X509_STORE *v);
 X509_STORE *X509_STORE_new(void);
 int X509_STORE_set1_param(X509_STORE *ctx, const X509_VERIFY_PARAM *pm);
 int X509_STORE_set_flags(X509_STORE *ctx, unsigned long flags);
+int sk_X509_OBJECT_num(const STACK_OF_X509_OBJECT *sk);
 int X509_verify_cert(X509_STORE_CTX *ctx);
 void X509_VERIFY_PARAM_free(X509_VERIFY_PARAM *param);
 X509_VERIFY_PARAM *X509_VERIFY_PARAM_new(void);

@@ -1,0 +1,161 @@
+"""
+pyOpenSSL's own test suite, on the OpenSSL of cryptography's wheel and on the system's libssl.
+
+What passes on the wheel must pass here, but for EXCEPTIONS below, each with its reason; and an
+exception that does not show any more is a failure too. Run by ``tox run -e pyopenssl-suite``, which
+hands over this package's wheel in TOX_PACKAGE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+VERSIONS = ("25.0.0", "25.3.0", "26.0.0", "26.4.0")
+TIMEOUT = 600.0  # seconds, for each command
+
+# The tests look for certificates where OpenSSL does by itself.
+CERTIFICATES = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in CERTIFICATES}
+
+
+class Difference(NamedTuple):
+    """Tests that pass on the wheel and have another outcome on the system's libssl."""
+
+    versions: tuple[str, ...]
+    tests: tuple[str, ...]
+    outcome: str
+    before_openssl: tuple[int, int]  # to be seen with older ones
+    reason: str
+
+
+EXCEPTIONS = (
+    Difference(
+        versions=("26.0.0", "26.4.0"),
+        tests=(
+            "tests.test_ssl.TestConnection::test_get_group_name",
+            "tests.test_ssl.TestConnection::test_get_group_name_before_connect",
+            "tests.test_ssl.TestConnection::test_group_name_null_case",
+        ),
+        outcome="skipped",
+        before_openssl=(3, 2),
+        reason="SSL_get0_group_name came with OpenSSL 3.2, and pyOpenSSL is told so",
+    ),
+)
+
+
+def expected(version: str, openssl: str) -> dict[str, Difference]:
+    """Returns the exceptions for pyOpenSSL's *version* on *openssl*, by test."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", openssl)[:2])
+    return {
+        test: difference
+        for difference in EXCEPTIONS
+        if version in difference.versions and numbers < difference.before_openssl
+        for test in difference.tests
+    }
+
+
+class Suite:
+    """pyOpenSSL's source distribution of one version, unpacked, and installed in a folder."""
+
+    def __init__(self, version: str, package: str, folder: Path) -> None:
+        self.folder = folder
+        self.python = str(folder / "venv" / "bin" / "python")
+        venv.create(folder / "venv", with_pip=True)
+        pip = [self.python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        source = [*pip, "download", "--no-deps", "--no-binary=pyOpenSSL", f"pyOpenSSL=={version}"]
+        run(source, folder)
+        (archive,) = folder.glob("*.tar.gz")
+        shutil.unpack_archive(archive, folder / "source")
+        (self.source,) = (folder / "source").iterdir()
+        run([*pip, "install", f"{archive}[test]", package], folder)
+
+    def outcomes(self, name: str, *prefix: str) -> tuple[str, dict[str, str]]:
+        """Runs the tests, with *prefix* ahead; returns the OpenSSL and each test's outcome."""
+        script = self.folder / "version.py"
+        script.write_text("from OpenSSL import SSL; print(SSL.SSLeay_version(0).decode())")
+        openssl = run([self.python, *prefix, str(script)], self.folder).stdout.strip()
+        report = self.folder / f"{name}.xml"
+        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests"]
+        run([self.python, *prefix, *pytest], self.source, check=False, env=ENVIRONMENT)
+        return openssl, read_report(report)
+
+
+def run(
+    command: list[str], folder: Path, check: bool = True, env: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    if check and result.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
+    return result
+
+
+def read_report(report: Path) -> dict[str, str]:
+    """Returns the outcome of each test of a JUnit report."""
+    outcomes = {}
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 (pytest has written it)
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        outcome = {"failure": "failed"}.get(*kinds, *kinds) if kinds else "passed"
+        outcomes[f"{case.get('classname')}::{case.get('name')}"] = outcome
+    return outcomes
+
+
+def compare(version: str, package: str, folder: Path) -> bool:
+    """Prints how the two runs compare; whether they are as EXCEPTIONS says."""
+    suite = Suite(version, package, folder)
+    wheels_openssl, wheel = suite.outcomes("wheel")
+    our_openssl, system = suite.outcomes("system", "-m", "openssl_tickets", "run")
+
+    print(f"pyOpenSSL {version}")
+    for openssl, outcomes in ((wheels_openssl, wheel), (our_openssl, system)):
+        counts = collections.Counter(outcomes.values())
+        print(f"  {openssl:32}", ", ".join(f"{n} {o}" for o, n in sorted(counts.items())))
+    problems = []
+    if wheels_openssl == our_openssl:
+        problems.append("both ran on one OpenSSL: there is no wheel of cryptography here")
+    if wheel.keys() != system.keys():
+        problems.append(f"not the same tests: {sorted(wheel.keys() ^ system.keys())}")
+
+    exceptions = expected(version, our_openssl)
+    for test in sorted(wheel.keys() & system.keys()):
+        exception = exceptions.pop(test, None)
+        if exception and system[test] == exception.outcome and wheel[test] == "passed":
+            print(f"  as expected: {test} {exception.outcome}: {exception.reason}")
+        elif exception:
+            problems.append(f"{test} {system[test]}: EXCEPTIONS says {exception.outcome}")
+        elif wheel[test] == "passed" != system[test]:
+            problems.append(f"{test} {system[test]}: it passed on the wheel")
+        elif wheel[test] != "passed":
+            print(f"  not comparable: {test} {wheel[test]} on the wheel, {system[test]} here")
+    problems += [f"{test} is in EXCEPTIONS and did not run" for test in exceptions]
+    print(*(f"  PROBLEM: {problem}" for problem in problems), sep="\n", flush=True)
+    return not problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("versions", nargs="*", default=VERSIONS, help="of pyOpenSSL")
+    versions = parser.parse_args().versions
+    package = os.environ.get("TOX_PACKAGE") or sys.exit("name our wheel in TOX_PACKAGE")
+    results = []
+    for version in versions:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(compare(version, package, Path(folder)))
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
