@@ -11,9 +11,8 @@ Importing it puts pyOpenSSL on the system's libssl, see
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import openssl_tickets
 from openssl_tickets.callbacks import report
@@ -134,9 +133,6 @@ else:
 
 __all__ = list(OpenSSL.SSL.__all__)
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
-
 
 def __getattr__(name: str) -> Any:
     # What OpenSSL.SSL has and does not list in its __all__.
@@ -147,45 +143,47 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *dir(OpenSSL.SSL)})
 
 
-def _raises_callback_exceptions(
-    method: Callable[Concatenate[Connection, _Arguments], _Result],
-) -> Callable[Concatenate[Connection, _Arguments], _Result]:
-    """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
+class _Unraised:
+    """
+    What callbacks raised in a call of *connection*, until the call raises it.
 
-    def wrapper(
-        self: Connection, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        if self._callback_exceptions is not None:
-            return method(self, *args, **kwargs)  # called by another wrapped method
-        exceptions: list[BaseException] = []
-        self._callback_exceptions = exceptions
+    It takes the place of the connection's ``_raise_ssl_error``, which pyOpenSSL calls with what
+    libssl has returned. So connections without such exceptions are as fast as pyOpenSSL's own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.exceptions: list[BaseException] = []
+        self._connection = connection
+        vars(connection)["_raise_ssl_error"] = self
+
+    def __call__(self, ssl: Any, result: int) -> None:
+        del vars(self._connection)["_raise_ssl_error"]
         try:
-            result = method(self, *args, **kwargs)
+            self._connection._raise_ssl_error(ssl, result)
         except OpenSSL.SSL.Error:
-            if not exceptions:
-                raise
+            pass  # what the callback's failure has led to
         except BaseException:
-            # Not what a callback led to, so it is not to be replaced; nor is the callback's lost.
-            for exception in exceptions:
-                report(exception, self)
-            if exceptions:
-                drain_error_queue()  # pyOpenSSL has not come round to that
+            drain_error_queue()  # pyOpenSSL has not come round to that
             raise
-        else:
-            if not exceptions:
-                return result
-        finally:
-            self._callback_exceptions = None
-        for exception in exceptions[1:]:
-            report(exception, self)
+        exception = self.exceptions.pop(0)
         try:
             # Outside of the except clause, to leave it the context that it came with.
-            raise exceptions[0]
+            raise exception
         finally:
-            del exceptions  # the traceback would hold it, and it the traceback
+            del exception  # the traceback would hold it, and it the traceback
 
-    functools.update_wrapper(wrapper, method)
-    return wrapper
+    def __del__(self) -> None:
+        # Those that the call does not raise: after a KeyboardInterrupt, say.
+        for exception in self.exceptions:
+            report(exception, self._connection)
+
+
+# The methods that ask libssl, and see to it that its failure is raised.
+_RAISING_METHODS = frozenset(
+    method.__code__
+    for method in vars(OpenSSL.SSL.Connection).values()
+    if isinstance(method, FunctionType) and "_raise_ssl_error" in method.__code__.co_names
+)
 
 
 class Context(OpenSSL.SSL.Context):
@@ -217,9 +215,6 @@ class Connection(OpenSSL.SSL.Connection):
     raised, in place of the ``SSL.Error`` that it led to.
     """
 
-    # The exceptions of the callbacks of the call that is under way; None outside of one.
-    _callback_exceptions: list[BaseException] | None = None
-
     def get_num_tickets(self) -> int:
         """See :func:`openssl_tickets.get_num_tickets`."""
         return openssl_tickets.get_num_tickets(self)
@@ -239,18 +234,16 @@ class Connection(OpenSSL.SSL.Connection):
         connection.set_accept_state()
         return connection, address
 
-    do_handshake = _raises_callback_exceptions(OpenSSL.SSL.Connection.do_handshake)
-    recv = _raises_callback_exceptions(OpenSSL.SSL.Connection.recv)
-    recv_into = _raises_callback_exceptions(OpenSSL.SSL.Connection.recv_into)
-    read = recv
-    send = _raises_callback_exceptions(OpenSSL.SSL.Connection.send)
-    write = send
-    sendall = _raises_callback_exceptions(OpenSSL.SSL.Connection.sendall)
-    shutdown = _raises_callback_exceptions(OpenSSL.SSL.Connection.shutdown)
-
-    def _keep_callback_exception(self, exception: BaseException) -> bool:
-        """Takes over *exception* if a wrapped method is there to raise it."""
-        if self._callback_exceptions is None:
+    def _keep_callback_exception(self, exception: BaseException, caller: FrameType | None) -> bool:
+        """Takes over *exception* if *caller*, which has called libssl, is there to raise it."""
+        if (
+            caller is None
+            or caller.f_code not in _RAISING_METHODS
+            or caller.f_locals.get("self") is not self
+        ):
             return False
-        self._callback_exceptions.append(exception)
+        unraised = vars(self).get("_raise_ssl_error")
+        if not isinstance(unraised, _Unraised):
+            unraised = _Unraised(self)
+        unraised.exceptions.append(exception)
         return True

@@ -10,6 +10,7 @@ find garbage.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -44,7 +45,8 @@ def surface(
         if traceback is not None:
             connection = _connection_in(traceback.tb_frame.f_locals)
         keep = getattr(type(connection), "_keep_callback_exception", None)
-        if keep is not None and keep(connection, exception):
+        # Below this frame there is only the one that has called libssl.
+        if keep is not None and keep(connection, exception, sys._getframe().f_back):
             return
     except BaseException as another:  # a KeyboardInterrupt, here and now
         report(another, connection)

@@ -78,16 +78,6 @@ def test_accept_returns_a_connection_of_its_own_class(
     listening.close()
 
 
-def test_methods_keep_their_names_and_documentation() -> None:
-    """The wrapped methods look like pyOpenSSL's own."""
-    for name in ("do_handshake", "recv", "recv_into", "send", "sendall", "shutdown"):
-        theirs, ours = getattr(OpenSSL.SSL.Connection, name), getattr(SSL.Connection, name)
-        assert ours is not theirs
-        assert (ours.__name__, ours.__doc__) == (theirs.__name__, theirs.__doc__)
-    assert SSL.Connection.read is SSL.Connection.recv
-    assert SSL.Connection.write is SSL.Connection.send
-
-
 def test_subclasses_work(server_file: Any, client_context: Any) -> None:
     """Subclasses of the drop-in classes work, with their own attributes and slots."""
 

@@ -693,6 +693,53 @@ class TestExceptions:
             pair.handshake()
         assert unraisable.seen == [(boom, pair.server)]
 
+    def test_call_past_pyopenssl_does_not_hide_it(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """Where libssl is not called by a method that can raise the exception, the hook has it."""
+        boom = Boom()
+        setting.server_context.set_session_ticket_callback(_raise(boom))
+        pair = tls.Pair(setting.server_context, setting.client_context)
+        for _ in range(2):
+            with contextlib.suppress(SSL.WantReadError):
+                pair.client.do_handshake()
+            pair.move()
+            SSL._lib.SSL_do_handshake(pair.server._ssl)
+            pair.move()
+        assert unraisable.seen == [(boom, pair.server)]
+        SSL._lib.ERR_clear_error()
+
+    def test_signal_ahead_of_the_exception_does_not_hide_it(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """What a KeyboardInterrupt keeps the call from raising is raised by the next, or hooked."""
+        setting.server_context.set_session_ticket_callback(_raise_anew)
+
+        def interrupt(frame: Any, event: str, argument: Any) -> None:
+            if event == "call" and frame.f_code is SSL._Unraised.__call__.__code__:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+
+        def interrupted() -> tls.Pair:
+            pair = tls.Pair(setting.server_context, setting.client_context)
+            before = sys.gettrace()
+            sys.settrace(interrupt)
+            try:
+                with pytest.raises(KeyboardInterrupt):
+                    pair.handshake()
+            finally:
+                sys.settrace(before)
+                SSL._lib.ERR_clear_error()
+            return pair
+
+        with pytest.raises(Boom):
+            interrupted().server.do_handshake()
+        assert unraisable.seen == []
+
+        interrupted()
+        gc.collect()
+        assert [type(exception) for exception, _ in unraisable.seen] == [Boom]
+
     def test_signal_at_the_first_line_of_the_trampoline(
         self, setting: Setting, unraisable: Unraisable
     ) -> None:
