@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
-import random
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,6 +30,7 @@ from openssl_tickets import SSL
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.c_callbacks import compile_c_callbacks
+from benchmarks.measure import measure, ratios, spread
 from build_ffi import openssl_flags
 
 APPDATA = bytes(range(32))
@@ -79,11 +79,12 @@ class Variant:
         return client, server
 
     def seconds(self, resumptions: int) -> float:
+        """Returns how long one resumption takes, in the mean of *resumptions*."""
         session = self.session
         begin = perf_counter()
         for _ in range(resumptions):
             self.handshake(session)
-        return perf_counter() - begin
+        return (perf_counter() - begin) / resumptions
 
 
 def main() -> None:
@@ -92,7 +93,11 @@ def main() -> None:
     parser.add_argument("--resumptions", type=int, default=10, help="per variant and round")
     options = parser.parse_args()
 
-    times = measure(make_variants(), options.rounds, options.resumptions)
+    variants = make_variants()
+    times = measure(
+        {name: partial(each.seconds, options.resumptions) for name, each in variants.items()},
+        options.rounds,
+    )
     print(f"{openssl_tickets.OPENSSL_VERSION}, Python {sys.version.split()[0]}")
     print(
         f"{options.rounds} rounds of {options.resumptions} TLS 1.3 resumptions for each variant\n"
@@ -101,8 +106,7 @@ def main() -> None:
         print(f"{name:24} {1 / statistics.median(values):8.0f} resumptions/s (median)")
     print("\nrate against rate, in the same round: median (quartiles)")
     for one, other in (("Python", "C"), ("Python", "none"), ("C", "none")):
-        ratios = [b / a for a, b in zip(times[one], times[other], strict=True)]
-        print(f"{one + ' / ' + other:24} {spread(ratios, '.4f')}")
+        print(f"{one + ' / ' + other:24} {spread(ratios(times[other], times[one]), '.4f')}")
     print("\ncost of a callback, against none in the same round: median (quartiles)")
     for name in ("Python generate only", "Python decrypt only"):
         costs = [(a - b) * 1e6 for a, b in zip(times[name], times["none"], strict=True)]
@@ -127,26 +131,6 @@ def make_variants() -> dict[str, Variant]:
         _, server = variant.handshake(variant.session)
         assert c_callbacks.lib.reused(server._ssl), f"{name}: this is no resumption"
     return variants
-
-
-def measure(variants: dict[str, Variant], rounds: int, resumptions: int) -> dict[str, list[float]]:
-    """Returns the seconds that one resumption took, for each variant and round."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    gc.collect()
-    gc.disable()
-    for turn in range(rounds):
-        order = list(variants)
-        random.shuffle(order)
-        for name in order:
-            times[name].append(variants[name].seconds(resumptions) / resumptions)
-        if turn % 10 == 0:
-            gc.collect()
-    return times
-
-
-def spread(values: list[float], form: str) -> str:
-    low, median, high = statistics.quantiles(values, n=4)
-    return f"{median:{form}} ({low:{form}} to {high:{form}})"
 
 
 if __name__ == "__main__":
