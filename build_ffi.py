@@ -54,6 +54,7 @@ PYOPENSSL_CDEF = (
     "x509v3",
     "pem",
     "ssl",
+    "dtls1",
     "srtp",
     "tls1",
 )

@@ -25,26 +25,28 @@ def main(arguments: Sequence[str]) -> int:
     run = commands.add_parser(
         "run",
         help="run an unchanged program with pyOpenSSL on the system's libssl",
-        usage="%(prog)s SCRIPT [ARGS] | -m MODULE [ARGS]",
+        usage="%(prog)s [-h] SCRIPT [ARGS] | -m MODULE [ARGS]",
         description="Runs what `python SCRIPT` or `python -m MODULE` would, with pyOpenSSL on the "
         "system's libssl. Processes that the program forks are on it too; programs that it starts "
         "are not.",
     )
-    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    run.add_argument("script", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    # Each is imported only when it is run: they need more than --help does.
+    # What comes after the program's name is the program's, and argparse would take a part of it.
+    match arguments:
+        case ["run", "-m", module, *rest]:
+            from openssl_tickets.run import run_module
 
-    # Each is imported only now: they need more than --help does.
-    if options.command == "run":
-        from openssl_tickets.run import run_module, run_script
+            run_module(module, rest)
+            return 0
+        case ["run", script, *rest] if not script.startswith("-"):
+            from openssl_tickets.run import run_script
 
-        if options.module:
-            run_module(options.module[0], options.module[1:])
-        elif options.script:
-            run_script(options.script[0], options.script[1:])
-        else:
+            run_script(script, rest)
+            return 0
+        case ["run"] | ["run", "-m"]:
             run.error("name a script, or a module with -m")
-        return 0
+
+    options = parser.parse_args(arguments)
     if options.command == "doctor":
         from openssl_tickets.doctor import doctor
 

@@ -29,13 +29,13 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
         LibraryMismatchError: see :func:`openssl_tickets.use_system_openssl`.
     """
     sys.argv[:] = [path, *arguments]
-    finder: Any = pkgutil.get_importer(path)
+    file = os.path.join(os.getcwd(), path)
+    finder: Any = pkgutil.get_importer(file)
     if finder is not None:
         _leave_current_folder()
-        sys.path.insert(0, path)
-        _run_spec(finder.find_spec("__main__"), f"{path!r} has no __main__")
+        sys.path.insert(0, file)
+        _run_spec(finder.find_spec("__main__"), f"__main__ in {path!r}")
         return
-    file = os.path.abspath(path)
     loader = SourceFileLoader("__main__", file)
     code = loader.source_to_code(loader.get_data(file), file)
     if _leave_current_folder():
@@ -60,7 +60,7 @@ def run_module(name: str, arguments: Sequence[str]) -> None:
         spec = importlib.util.find_spec(name)
     if spec is not None:
         sys.argv[0] = str(spec.origin)
-    _run_spec(spec, f"there is no module {name!r}")
+    _run_spec(spec, f"module {name!r}")
 
 
 def _leave_current_folder() -> bool:
@@ -71,11 +71,13 @@ def _leave_current_folder() -> bool:
     return not safe
 
 
-def _run_spec(spec: ModuleSpec | None, what_is_wrong: str) -> None:
-    loader: Any = spec.loader if spec is not None else None
-    code = loader.get_code(spec.name) if spec and hasattr(loader, "get_code") else None
-    if spec is None or code is None:
-        raise ImportError(what_is_wrong)
+def _run_spec(spec: ModuleSpec | None, what: str) -> None:
+    if spec is None:
+        raise ImportError(f"there is no {what}")
+    loader: Any = spec.loader
+    code = loader.get_code(spec.name) if hasattr(loader, "get_code") else None
+    if code is None:
+        raise ImportError(f"there is no Python code in the {what}")
     _run(
         code,
         __file__=spec.origin,

@@ -16,6 +16,7 @@ from openssl_tickets.library import OPENSSL_VERSION
 
 # The first and the last pyOpenSSL whose own tests pass on our binding, see tests/suites/.
 TESTED_PYOPENSSL = ((25, 0), (26, 4))
+_TESTED = " to ".join(".".join(map(str, version)) for version in TESTED_PYOPENSSL)
 
 _lock = threading.RLock()
 
@@ -130,10 +131,11 @@ def _as_module(lib: Any) -> types.ModuleType:
             reason = "a module of its kind has none"
         else:
             reason = (
-                "openssl_tickets does not bind it for pyOpenSSL. Please report this, with the "
-                "versions that `python -m openssl_tickets doctor` prints"
+                f"openssl_tickets binds what pyOpenSSL {_TESTED} use of OpenSSL, and it is not "
+                "among that. Please report this, with what `python -m openssl_tickets doctor` "
+                "prints, or install one of these versions"
             )
-        raise AttributeError(f"no {name!r} in {module.__name__}: {reason}.", name=name, obj=module)
+        raise AttributeError(f"no {name!r} in {module.__name__}: {reason}", name=name, obj=module)
 
     vars(module).update(names, _original_lib=lib, __getattr__=__getattr__)
     return module
@@ -143,11 +145,10 @@ def _warn_if_untested(version: str) -> None:
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     oldest, newest = TESTED_PYOPENSSL
     if not oldest <= numbers <= newest:
-        tested = " to ".join(".".join(map(str, end)) for end in TESTED_PYOPENSSL)
         warnings.warn(
-            f"pyOpenSSL {version} has not been tested on the system's libssl, only {tested} have: "
-            "a function that it needs may not be bound. Please report what fails, or install a "
-            "tested version.",
+            f"pyOpenSSL {version} has not been tested on the system's libssl, only {_TESTED} have: "
+            "a function that it needs may not be bound. Please report what fails, or install one "
+            "of these versions.",
             RuntimeWarning,
             stacklevel=4,
         )

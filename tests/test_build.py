@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,53 @@ def test_links_the_systems_libssl(module: object) -> None:
         assert re.search(rf"{library}\.so\.\d+ => /", result.stdout)
 
 
+def compile_strictly(ffi: Any, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Has the compiler check the C source of *ffi*, where no two types may be taken for one."""
+    ffi.emit_c_code(str(folder / "module.c"))
+    flags = build_ffi.openssl_flags()
+    includes = [sysconfig.get_path("include"), *flags.get("include_dirs", [])]
+    strict = ("incompatible-pointer-types", "int-conversion", "implicit-function-declaration")
+    return subprocess.run(
+        [
+            *build_ffi.compiler(),
+            *(f"-I{include}" for include in includes),
+            *(f"-Werror={warning}" for warning in strict),
+            *("-DOPENSSL_SUPPRESS_DEPRECATED", "-fsyntax-only", str(folder / "module.c")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("module", [build_ffi.libssl, build_ffi.pyopenssl])
+def test_declarations_agree_with_the_headers(module: Callable[[], Any], tmp_path: Path) -> None:
+    """Each type, field, constant and function is what the system's headers say."""
+    result = compile_strictly(module(), tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "long SSL_CTX_sess_number(SSL *ssl);",
+        "int SSL_get_fd(const SSL *ssl, int more);",
+        "char *SSL_get_rbio(const SSL *ssl);",
+        "int SSL_no_such_function(SSL *ssl);",
+        "#define SSL_NO_SUCH_CONSTANT ...",
+    ],
+)
+def test_wrong_declaration_is_found(wrong: str, tmp_path: Path) -> None:
+    """A declaration that does not agree with the headers stops the compiler."""
+    ffi = build_ffi.pyopenssl()
+    ffi.cdef(wrong)
+    assert compile_strictly(ffi, tmp_path).returncode != 0
+
+
 def preprocess(folder: Path | None = None, *definitions: str) -> subprocess.CompletedProcess[str]:
     """Preprocesses requires.h, with the headers in *folder* ahead of the system's."""
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     return subprocess.run(
-        [*shlex.split(compiler), *([f"-I{folder}"] if folder else []), *definitions, "-E", "-"],
+        [*build_ffi.compiler(), *([f"-I{folder}"] if folder else []), *definitions, "-E", "-"],
         input=f'#include "{build_ffi.PACKAGE / "csrc" / "requires.h"}"\n',
         capture_output=True,
         text=True,
@@ -119,8 +162,7 @@ def test_message_for_a_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_message_for_missing_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without OpenSSL's headers it does too, below the compiler's own words."""
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    monkeypatch.setenv("CC", f"{compiler} -nostdinc")
+    monkeypatch.setenv("CC", " ".join([*build_ffi.compiler(), "-nostdinc"]))
     with pytest.raises(SystemExit, match=r"(?s)libssl-dev.*What went wrong: the C compiler says"):
         build_ffi.check_compiler({})
 
@@ -132,6 +174,14 @@ def test_openssl_dir_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     flags = build_ffi.openssl_flags()
     assert flags["include_dirs"] == [f"{tmp_path}/include"]
     assert flags["library_dirs"] == flags["runtime_library_dirs"] == [f"{tmp_path}/lib"]
+
+
+@pytest.mark.parametrize(("major", "generation"), [("3", 3), ("4", 4), ("10", 10), (None, 3)])
+def test_generation_of_the_headers(tmp_path: Path, major: str | None, generation: int) -> None:
+    """What OpenSSL 4.0 hides is declared as hidden there, and as shown before."""
+    line = f"#define OPENSSL_VERSION_MAJOR {major}" if major else "#error these are no headers"
+    folder = headers(tmp_path, opensslv=line)
+    assert build_ffi.openssl_generation({"include_dirs": [str(folder)]}) == min(generation, 4)
 
 
 def test_failing_build_ends_with_the_message(tmp_path: Path) -> None:

@@ -165,6 +165,126 @@ def test_from_two_threads_at_once() -> None:
     assert results == [2] * 6
 
 
+def test_lib_is_a_module_whose_attributes_can_be_replaced(same_libssl: bool) -> None:
+    """As on the wheel, functions of pyOpenSSL's ``lib`` can be replaced, and put back."""
+    seen = run(
+        """
+        from openssl_tickets import SSL
+        lib = SSL._lib
+        original = lib.SSL_CTX_new
+        calls = []
+        lib.SSL_CTX_new = lambda method: calls.append(1) or original(method)
+        SSL.Context(SSL.TLS_METHOD)
+        lib.SSL_CTX_new = original
+        SSL.Context(SSL.TLS_METHOD)
+        del lib.SSL_CTX_new
+        print(json.dumps([type(lib).__name__, len(calls), hasattr(lib, "SSL_CTX_new")]))
+        """
+    )
+    assert seen == ["module", 1, False]
+
+
+def test_what_is_not_bound_says_so(same_libssl: bool) -> None:
+    """An AttributeError says that a name is not bound, and asks for a report."""
+    if same_libssl:
+        pytest.skip("pyOpenSSL is on its own binding of the system's libssl here")
+    message, there, group_name = run(
+        """
+        from openssl_tickets import SSL
+        try: SSL._lib.SSL_no_such_function
+        except AttributeError as error: message = str(error)
+        there = hasattr(SSL._lib, "SSL_get0_group_name")
+        try: SSL._lib.SSL_get0_group_name
+        except AttributeError as error: group_name = str(error)
+        else: group_name = None
+        print(json.dumps([message, there, group_name]))
+        """
+    )
+    assert "no 'SSL_no_such_function'" in message
+    assert "25.0 to 26.4" in message
+    assert "Please report this" in message
+    # OpenSSL 3.2 has it, and an older one is called by its name.
+    assert there == (openssl_tickets.OPENSSL_VERSION >= "OpenSSL 3.2")
+    assert there or openssl_tickets.OPENSSL_VERSION in group_name
+
+
+def test_old_ciphers_as_cryptography_has_them() -> None:
+    """pyOpenSSL can encrypt keys with old ciphers if cryptography can, and not if it is told."""
+    program = """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        {hide}
+        from openssl_tickets import SSL
+        from OpenSSL import crypto
+        key = crypto.PKey(); key.generate_key(crypto.TYPE_RSA, 1024)
+        try:
+            pem = crypto.dump_privatekey(crypto.FILETYPE_PEM, key, "blowfish", b"secret")
+            crypto.load_privatekey(crypto.FILETYPE_PEM, pem, b"secret")
+            print("true")
+        except crypto.Error:
+            print("false")
+        """
+    assert run(program.format(hide="")) is True
+    assert run(program.format(hide="os.environ['CRYPTOGRAPHY_OPENSSL_NO_LEGACY'] = '1'")) is False
+
+
+@pytest.mark.parametrize("tested", [((1, 0), (24, 9)), ((99, 0), (99, 9)), None])
+def test_untested_version_warns_once(tested: object, same_libssl: bool) -> None:
+    """A pyOpenSSL outside of the tested range works, and one warning says what it may lack."""
+    texts, number = run(
+        f"""
+        import warnings
+        import openssl_tickets
+        from openssl_tickets import system_openssl
+        system_openssl.TESTED_PYOPENSSL = {tested!r} or system_openssl.TESTED_PYOPENSSL
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            openssl_tickets.use_system_openssl()
+            openssl_tickets.use_system_openssl()
+        from openssl_tickets import SSL
+        number = SSL.Context(SSL.TLS_METHOD).get_num_tickets()
+        print(json.dumps([[f"{{w.category.__name__}} {{w.message}}" for w in caught], number]))
+        """
+    )
+    assert number == 2
+    if tested is None or same_libssl:
+        assert texts == []
+    else:
+        (text,) = texts
+        assert text.startswith("RuntimeWarning pyOpenSSL ")
+        assert "has not been tested on the system's libssl" in text
+
+
+def test_others_are_not_given_our_binding(same_libssl: bool) -> None:
+    """Who asks cryptography for its binding while pyOpenSSL is imported gets cryptography's."""
+    during, after = run(
+        """
+        import sys
+        from openssl_tickets import use_system_openssl
+
+        def ask():
+            from cryptography.hazmat.bindings.openssl.binding import Binding
+            asked.append(Binding)
+            binding = Binding()
+            return binding.ffi.string(binding.lib.OpenSSL_version(0)).decode()
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "OpenSSL.crypto":
+                    seen.append(ask())
+
+        seen, asked = [], []
+        sys.meta_path.insert(0, Finder())
+        use_system_openssl()
+        binding = asked[0]()  # what they have kept
+        seen.append(binding.ffi.string(binding.lib.OpenSSL_version(0)).decode())
+        print(json.dumps([seen, ask()]))
+        """
+    )
+    assert during == [after, after]
+    assert (after == openssl_tickets.OPENSSL_VERSION) == same_libssl
+
+
 def test_without_pyopenssl() -> None:
     """Without pyOpenSSL the package works, and what needs pyOpenSSL says that it is missing."""
     result = run(
