@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openssl_tickets import _libssl
-from openssl_tickets._libssl import ffi, lib
+from openssl_tickets._libssl import ffi as ffi, lib
 
 OPENSSL_VERSION: str = ffi.string(lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
 """The libssl that this package is linked to, in its own words."""
