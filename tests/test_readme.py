@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import openssl_tickets
 from openssl_tickets import s_client
 from tests import tls
 
@@ -44,7 +46,7 @@ def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
         [sys.executable, "-I", "-c", example("server", port)], cwd=tmp_path, stderr=subprocess.PIPE
     )
     try:
-        seen = visit_when_up(port, ca_file)
+        seen = visit_when_up(port, ca_file, wait_for=b"hello\n")
         assert server.wait(tls.TIMEOUT) == 0
     finally:
         server.kill()
@@ -52,11 +54,11 @@ def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
     assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 2, 0)
 
 
-def visit_when_up(port: int, ca_file: Path) -> s_client.SClientResult:
-    """Visits the server as soon as it listens; one connection is all that it serves."""
+def visit_when_up(port: int, ca_file: Path, **options: Any) -> s_client.SClientResult:
+    """Visits the server as soon as it listens; one connection is all that it may serve."""
     for _ in range(200):
         try:
-            return s_client.run("localhost", port, ca_file=ca_file, wait_for=b"hello\n")
+            return s_client.run("localhost", port, ca_file=ca_file, **options)
         except s_client.SClientRefused:
             time.sleep(0.05)
     raise AssertionError("the server does not listen")
@@ -86,8 +88,51 @@ def test_s_client(tmp_path: Path, server_context: Any, monkeypatch: pytest.Monke
         exec(example("s_client", server.port), {})  # noqa: S102 (it is ours)
 
 
+def command(program: str, port: int = 4433) -> list[str]:
+    """Returns the README's command that runs *program*, with its port replaced."""
+    (found,) = re.findall(rf"^python (-m openssl_tickets {program}.*)$", README, re.MULTILINE)
+    return [sys.executable, *found.replace("4433", str(port)).split()]
+
+
+def test_doctor() -> None:
+    """The doctor's command works."""
+    result = subprocess.run(command("doctor"), capture_output=True, text=True, timeout=tls.TIMEOUT)
+    assert result.returncode == 0
+    assert openssl_tickets.OPENSSL_VERSION in result.stdout
+
+
+def test_run_script(tmp_path: Path) -> None:
+    """The command for a script puts a program that knows only pyOpenSSL on the system's libssl."""
+    program = "from OpenSSL import SSL\nprint(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())\n"
+    (tmp_path / "server.py").write_text(program)
+    result = subprocess.run(
+        command("run server"), cwd=tmp_path, capture_output=True, text=True, timeout=tls.TIMEOUT
+    )
+    assert (result.stdout, result.stderr) == (openssl_tickets.OPENSSL_VERSION + "\n", "")
+
+
+def test_run_module(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
+    """The command for a module runs Twisted's web server, and s_client gets a page."""
+    port = free_port()
+    (tmp_path / "server.pem").write_bytes(server_file.read_bytes())
+    server = subprocess.Popen(
+        command("run -m twisted", port),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        seen = visit_when_up(port, ca_file, send=request, wait_for=b"Twisted Web demo")
+        server.terminate()
+        assert server.wait(tls.TIMEOUT) == -signal.SIGTERM
+    finally:
+        server.kill()
+        output, _ = server.communicate()
+    assert (len(seen.tickets), seen.verify_code) == (2, 0), output
+
+
 def test_ci_runs_the_readmes_test_command() -> None:
     """CI runs the very command that the README tells."""
-    commands = re.findall(r"```sh\n(.*?)\n```", README)
-    assert commands[1].endswith("tox run")
-    assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()
+    (command,) = re.findall(r"```sh\n(.*tox run)\n```", README)
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
