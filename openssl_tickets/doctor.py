@@ -10,9 +10,9 @@ import sys
 import warnings
 from typing import Any, NamedTuple
 
-from openssl_tickets import library
-from openssl_tickets.adapters import pyopenssl
+from openssl_tickets.adapters import pyopenssl, shared_object
 from openssl_tickets.errors import LibraryMismatchError
+from openssl_tickets.library import OPENSSL_VERSION
 from openssl_tickets.system_openssl import use_system_openssl
 
 FOR_PYOPENSSL = """\
@@ -52,7 +52,7 @@ def doctor() -> bool:
     """
     version = importlib.metadata.version("openssl_tickets")
     print(
-        f"openssl_tickets {version}: {library.OPENSSL_VERSION}, in {library.our_libssl()}",
+        f"openssl_tickets {version}: {OPENSSL_VERSION}, in {shared_object.our_libssl()}",
         f"  on {platform.python_implementation()} {platform.python_version()}, {sys.executable}",
         sep="\n",
     )
@@ -95,7 +95,7 @@ def _pyopenssl() -> Finding:
     return Finding(
         name,
         module.ffi.string(module.lib.OpenSSL_version(0)).decode(),
-        library.file_of(method),
+        shared_object.file_of(method),
         pyopenssl.is_our_libssl(module.lib),
     )
 
@@ -108,6 +108,8 @@ def _standard_ssl() -> Finding:
         return Finding("ssl", None)
     # Without a file it is a part of the interpreter itself.
     file = getattr(_ssl, "__file__", None)
-    libssl = library.libssl_of(file) if file else None
-    matches = libssl is not None and os.path.samefile(libssl, library.our_libssl() or os.devnull)
+    libssl = shared_object.libssl_of(file) if file else None
+    matches = libssl is not None and os.path.samefile(
+        libssl, shared_object.our_libssl() or os.devnull
+    )
     return Finding("ssl", ssl.OPENSSL_VERSION, libssl or file or sys.executable, matches)

@@ -14,7 +14,8 @@ import OpenSSL
 import pytest
 
 import openssl_tickets
-from openssl_tickets import _libssl, doctor, library
+from openssl_tickets import _libssl, doctor
+from openssl_tickets.adapters import shared_object
 
 
 def run(tmp_path: Path, sitecustomize: str = "") -> tuple[int, str]:
@@ -36,8 +37,8 @@ def run(tmp_path: Path, sitecustomize: str = "") -> tuple[int, str]:
 def plain_openssl() -> str:
     """The OpenSSL that pyOpenSSL is on by itself, and the file that is in."""
     program = (
-        "from OpenSSL import SSL; from openssl_tickets import library; "
-        "print(SSL.SSLeay_version(0).decode()); print(library.file_of(SSL._lib.TLS_method()))"
+        "from OpenSSL import SSL; from openssl_tickets.adapters import shared_object; "
+        "print(SSL.SSLeay_version(0).decode()); print(shared_object.file_of(SSL._lib.TLS_method()))"
     )
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -119,6 +120,6 @@ def test_standard_ssl_on_another_libssl(tmp_path: Path) -> None:
 
 def test_library_of_what_is_not_there() -> None:
     """An address in no file, and a file that is not loaded, have no library."""
-    assert library.file_of(library.ffi.NULL) is None
-    assert library.libssl_of("/no/such/file.so") is None
-    assert library.libssl_of(os.devnull) is None
+    assert shared_object.file_of(_libssl.ffi.NULL) is None
+    assert shared_object.libssl_of("/no/such/file.so") is None
+    assert shared_object.libssl_of(os.devnull) is None
