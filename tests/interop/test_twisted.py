@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import OpenSSL.SSL
 import pytest
 from twisted.internet.ssl import CertificateOptions
 
 import openssl_tickets
-from openssl_tickets import _pyopenssl
+from openssl_tickets import SSL, _pyopenssl
 from openssl_tickets.s_client import Alert, SClient, SClientResult
 from tests import interop, tls
 
@@ -61,8 +60,8 @@ def python(folder: Path, *arguments: str, timeout: float = tls.TIMEOUT) -> Itera
 
 class TestOwnTests:
     @pytest.mark.skipif(
-        OpenSSL.SSL._ffi is not _pyopenssl.ffi,
-        reason="pyOpenSSL is on the system's libssl by itself, so the two runs are one and the same",
+        SSL._ffi is not _pyopenssl.ffi,
+        reason="pyOpenSSL is on the system's libssl by itself, so both runs are the same",
     )
     def test_tls_tests(self, tmp_path: Path) -> None:
         """Twisted's TLS tests have the same outcome on the system's libssl as without us: good."""
