@@ -664,10 +664,15 @@ def test_interrupt_while_connecting(tmp_path: Path, new_children: Callable[[], s
 def interrupted_soon() -> Iterator[None]:
     main = threading.main_thread().ident
     assert main is not None
+    # A job in a shell script's background is started with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
     interrupt.start()
-    yield
-    interrupt.join()
+    try:
+        yield
+    finally:
+        interrupt.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import openssl_tickets
+from openssl_tickets.adapters import shared_object
 
 
 def run(program: str) -> Any:
@@ -35,8 +36,17 @@ def run(program: str) -> Any:
 @pytest.fixture(scope="module")
 def same_libssl() -> bool:
     """Whether pyOpenSSL by itself is on the libssl that this package is linked to."""
-    version = run("from OpenSSL import SSL\nprint(json.dumps(SSL.SSLeay_version(0).decode()))")
-    return bool(version == openssl_tickets.OPENSSL_VERSION)
+    return bool(
+        run(
+            """
+            from OpenSSL import SSL
+            from openssl_tickets.adapters import shared_object
+            # By their files: two copies may be of one version.
+            file = shared_object.file_of(SSL._lib.TLS_method())
+            print(json.dumps(file == shared_object.our_libssl()))
+            """
+        )
+    )
 
 
 def test_import_loads_neither_pyopenssl_nor_ssl() -> None:
@@ -87,6 +97,7 @@ def test_objects_of_another_libssl_are_refused(same_libssl: bool) -> None:
         first, second = message.splitlines()
         assert openssl_tickets.OPENSSL_VERSION in first
         assert first.count("OpenSSL ") >= 2
+        assert f"(in {shared_object.our_libssl()})" in first
         assert "use_system_openssl()" in second
 
 
@@ -263,12 +274,12 @@ def test_others_are_not_given_our_binding(same_libssl: bool) -> None:
         """
         import sys
         from openssl_tickets import use_system_openssl
+        from openssl_tickets.adapters import shared_object
 
         def ask():
             from cryptography.hazmat.bindings.openssl.binding import Binding
             asked.append(Binding)
-            binding = Binding()
-            return binding.ffi.string(binding.lib.OpenSSL_version(0)).decode()
+            return shared_object.file_of(Binding().lib.TLS_method())
 
         class Finder:
             def find_spec(self, name, path=None, target=None):
@@ -278,13 +289,13 @@ def test_others_are_not_given_our_binding(same_libssl: bool) -> None:
         seen, asked = [], []
         sys.meta_path.insert(0, Finder())
         use_system_openssl()
-        binding = asked[0]()  # what they have kept
-        seen.append(binding.ffi.string(binding.lib.OpenSSL_version(0)).decode())
+        kept = asked[0]
+        seen.append(shared_object.file_of(kept().lib.TLS_method()))
         print(json.dumps([seen, ask()]))
         """
     )
     assert during == [after, after]
-    assert (after == openssl_tickets.OPENSSL_VERSION) == same_libssl
+    assert (after == shared_object.our_libssl()) == same_libssl
 
 
 def test_without_pyopenssl() -> None:

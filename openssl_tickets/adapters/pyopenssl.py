@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from openssl_tickets._libssl import ffi, lib
+from openssl_tickets.adapters.shared_object import file_of, our_libssl
 from openssl_tickets.errors import LibraryMismatchError
 from openssl_tickets.library import OPENSSL_VERSION
 
@@ -96,10 +97,11 @@ def prove_same_libssl() -> None:
         return
     if not is_our_libssl(their_lib):
         theirs = their_ffi.string(their_lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+        # With the files: two copies may be of one version.
         raise LibraryMismatchError(
-            f"pyOpenSSL runs on its own {theirs}, and openssl_tickets on the system's "
-            f"{OPENSSL_VERSION}: "
-            "they cannot share contexts and connections.\n"
+            f"pyOpenSSL runs on its own {theirs} (in {file_of(their_lib.TLS_method())}), and "
+            f"openssl_tickets on the system's {OPENSSL_VERSION} (in {our_libssl()}): they cannot "
+            "share contexts and connections.\n"
             "Call openssl_tickets.use_system_openssl() before OpenSSL is first imported "
             "(`from openssl_tickets import SSL` does), or install a pyOpenSSL whose cryptography "
             "is built against the system's libssl."

@@ -266,11 +266,13 @@ class TestExceptions:
 
 
 class TestData:
-    @pytest.mark.parametrize("appdata", [b"", b"\0", bytes(range(256)), b"x" * 65_000])
+    # The client's hello must have room for the ticket: OpenSSL 3.5's, with its post-quantum key
+    # share, has it for some 63,800 bytes of data.
+    @pytest.mark.parametrize("appdata", [b"", b"\0", bytes(range(256)), b"x" * 60_000])
     def test_round_trip(
         self, context: Any, recorder: Recorder, ask: Ask, session_file: Path, appdata: bytes
     ) -> None:
-        """Generate's data come back in decrypt, in a ticket as large as can be too."""
+        """Generate's data come back in decrypt, in a very large ticket too."""
         context.set_session_ticket_callback(lambda *_: appdata, recorder.decrypt)
         with interop.serving(context) as server:
             ask(server.port, sess_out=session_file)

@@ -1,4 +1,7 @@
-/* What pyOpenSSL uses of <openssl/x509.h>. */
+/*
+ * What pyOpenSSL uses of <openssl/x509.h>. Where OpenSSL 3 and 4 differ in what is const, it is
+ * declared as either compiler accepts: const in what is returned, not const in what is taken.
+ */
 
 typedef ... X509;
 typedef ... X509_ALGOR;
@@ -46,23 +49,23 @@ X509 *X509_dup(const X509 *a);
 X509_EXTENSION *X509_EXTENSION_dup(const X509_EXTENSION *a);
 void X509_EXTENSION_free(X509_EXTENSION *a);
 int X509_EXTENSION_get_critical(const X509_EXTENSION *ex);
-ASN1_OCTET_STRING *X509_EXTENSION_get_data(X509_EXTENSION *ne);
-ASN1_OBJECT *X509_EXTENSION_get_object(X509_EXTENSION *ex);
+const ASN1_OCTET_STRING *X509_EXTENSION_get_data(X509_EXTENSION *ne);
+const ASN1_OBJECT *X509_EXTENSION_get_object(X509_EXTENSION *ex);
 void X509_free(X509 *a);
 const X509_ALGOR *X509_get0_tbs_sigalg(const X509 *x);
 const char *X509_get_default_cert_dir(void);
 const char *X509_get_default_cert_dir_env(void);
 const char *X509_get_default_cert_file(void);
 const char *X509_get_default_cert_file_env(void);
-X509_EXTENSION *X509_get_ext(const X509 *x, int loc);
+const X509_EXTENSION *X509_get_ext(const X509 *x, int loc);
 int X509_get_ext_count(const X509 *x);
-X509_NAME *X509_get_issuer_name(const X509 *a);
+const X509_NAME *X509_get_issuer_name(const X509 *a);
 EVP_PKEY *X509_get_pubkey(X509 *x);
 ASN1_INTEGER *X509_get_serialNumber(X509 *x);
-X509_NAME *X509_get_subject_name(const X509 *a);
+const X509_NAME *X509_get_subject_name(const X509 *a);
 long X509_get_version(const X509 *x);
-ASN1_TIME *X509_getm_notAfter(const X509 *x);
-ASN1_TIME *X509_getm_notBefore(const X509 *x);
+ASN1_TIME *X509_getm_notAfter(X509 *x);
+ASN1_TIME *X509_getm_notBefore(X509 *x);
 ASN1_TIME *X509_gmtime_adj(ASN1_TIME *s, long adj);
 int X509_NAME_add_entry_by_NID(X509_NAME *name, int nid, int type, const unsigned char *bytes, int
                                len, int loc, int set);
@@ -71,10 +74,10 @@ X509_NAME_ENTRY *X509_NAME_delete_entry(X509_NAME *name, int loc);
 X509_NAME *X509_NAME_dup(const X509_NAME *a);
 int X509_NAME_entry_count(const X509_NAME *name);
 void X509_NAME_ENTRY_free(X509_NAME_ENTRY *a);
-ASN1_STRING *X509_NAME_ENTRY_get_data(const X509_NAME_ENTRY *ne);
-ASN1_OBJECT *X509_NAME_ENTRY_get_object(const X509_NAME_ENTRY *ne);
+const ASN1_STRING *X509_NAME_ENTRY_get_data(const X509_NAME_ENTRY *ne);
+const ASN1_OBJECT *X509_NAME_ENTRY_get_object(const X509_NAME_ENTRY *ne);
 void X509_NAME_free(X509_NAME *a);
-X509_NAME_ENTRY *X509_NAME_get_entry(const X509_NAME *name, int loc);
+const X509_NAME_ENTRY *X509_NAME_get_entry(const X509_NAME *name, int loc);
 int X509_NAME_get_index_by_NID(const X509_NAME *name, int nid, int lastpos);
 unsigned long X509_NAME_hash(X509_NAME *name);
 char *X509_NAME_oneline(const X509_NAME *a, char *buf, int size);
@@ -84,7 +87,7 @@ int X509_REQ_add_extensions(X509_REQ *req, const X509_EXTENSIONS *ext);
 void X509_REQ_free(X509_REQ *a);
 X509_EXTENSIONS *X509_REQ_get_extensions(X509_REQ *req);
 EVP_PKEY *X509_REQ_get_pubkey(X509_REQ *req);
-X509_NAME *X509_REQ_get_subject_name(const X509_REQ *req);
+const X509_NAME *X509_REQ_get_subject_name(const X509_REQ *req);
 long X509_REQ_get_version(const X509_REQ *req);
 X509_REQ *X509_REQ_new(void);
 int X509_REQ_print_ex(BIO *bp, X509_REQ *x, unsigned long nmflag, unsigned long cflag);
