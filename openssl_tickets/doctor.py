@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -87,8 +86,9 @@ def _pyopenssl() -> Finding:
         name += f" with cryptography {importlib.metadata.version('cryptography')}"
         module: Any = sys.modules.get("OpenSSL._util")
         if module is None:
-            binding = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
-            module = binding.Binding()
+            from cryptography.hazmat.bindings.openssl.binding import Binding
+
+            module = Binding()
     except ImportError:
         return Finding("pyOpenSSL", None)
     method = module.lib.TLS_method()

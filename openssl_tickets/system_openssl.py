@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 import threading
@@ -60,17 +59,20 @@ def use_system_openssl() -> None:
 
 def _import_pyopenssl() -> None:
     # pyOpenSSL takes what this class offers when it is imported, and never looks again.
-    binding: Any = importlib.import_module("cryptography.hazmat.bindings.openssl.binding")
+    import cryptography.hazmat.bindings.openssl.binding
+
+    binding: Any = cryptography.hazmat.bindings.openssl.binding
     original = binding.Binding
     if pyopenssl.is_our_libssl(original().lib):
-        importlib.import_module("OpenSSL")
+        import OpenSSL
+
         return
     binding.Binding = _stand_in(original)
     try:
-        module = importlib.import_module("OpenSSL")
+        import OpenSSL
     finally:
         binding.Binding = original
-    _warn_if_untested(module.__version__)
+    _warn_if_untested(OpenSSL.__version__)
 
 
 def _stand_in(original: Any) -> type:

