@@ -31,8 +31,9 @@ LIBSSL_CDEF = (
     "num_tickets",
     "session",
     "ticket_callback",
+    "stdlib",
 )
-LIBSSL_CSRC = ("shared_object", "errors", "lock", "session", "ticket_callback")
+LIBSSL_CSRC = ("shared_object", "errors", "lock", "session", "ticket_callback", "stdlib")
 
 PYOPENSSL_CDEF = (
     "crypto",

@@ -52,6 +52,28 @@ class Session:
     def ticket_appdata(self, appdata: bytes) -> None:
         set_appdata(self._session, appdata)
 
+    @property
+    def peer_certificate_der(self) -> bytes | None:
+        """
+        The certificate of the other side in DER, None where it has shown none.
+
+        On a server it is the client's. It is known in ``generate`` and ``decrypt`` too, where the
+        connection itself does not tell before its handshake is done.
+
+        Raises:
+            Error: libssl is out of memory.
+
+        libssl: ``SSL_SESSION_get0_peer`` (OpenSSL 1.1.1).
+        """
+        copy = ffi.new("unsigned char **")
+        length = lib.openssl_tickets_copy_peer(self._session, copy)
+        if length < 0:
+            raise_error("the certificate could not be encoded")
+        try:
+            return bytes(ffi.buffer(copy[0], length)) if length else None
+        finally:
+            lib.openssl_tickets_free_copy(copy[0], length)
+
     def __repr__(self) -> str:
         return f"<openssl_tickets.Session with {len(self.ticket_appdata)} bytes of ticket_appdata>"
 
@@ -96,7 +118,7 @@ def get_appdata(session: CData) -> bytes:
     try:
         return bytes(ffi.buffer(copy[0], length[0])) if length[0] else b""
     finally:
-        lib.openssl_tickets_free_appdata(copy[0], length[0])
+        lib.openssl_tickets_free_copy(copy[0], length[0])
 
 
 def set_appdata(session: CData, appdata: object) -> None:

@@ -1017,7 +1017,9 @@ class TestSetting:
     def test_takes_contexts_only(self, server_context: Any) -> None:
         """Callbacks belong to a context, not to a connection."""
         for wrong in (None, 3, SSL.Connection(server_context, None)):
-            with pytest.raises(TypeError, match=r"expected an OpenSSL\.SSL\.Context, not"):
+            with pytest.raises(
+                TypeError, match=r"expected an OpenSSL\.SSL\.Context or an ssl\.SSLContext, not"
+            ):
                 openssl_tickets.set_session_ticket_callback(wrong)
 
     def test_removed_callbacks_are_not_called(self, setting: Setting) -> None:

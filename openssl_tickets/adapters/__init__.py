@@ -8,12 +8,18 @@ an object of its kind is handed in, so importing this package loads neither of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
-from openssl_tickets.adapters import pyopenssl
+from openssl_tickets.adapters import pyopenssl, stdlib
 
 CData = Any
+
+
+class Connections(Protocol):
+    """Leads from a ``SSL *`` to a weak reference to the user's own object, or the like of one."""
+
+    def __getitem__(self, ssl: CData, /) -> Callable[[], Any]: ...
 
 
 class SSLContext(NamedTuple):
@@ -24,7 +30,7 @@ class SSLContext(NamedTuple):
     """
 
     pointer: CData
-    connections: Mapping[CData, Callable[[], Any]]
+    connections: Connections
 
 
 def to_ssl_ctx(context: object) -> SSLContext:
@@ -38,7 +44,11 @@ def to_ssl_ctx(context: object) -> SSLContext:
     """
     if pyopenssl.is_context(context):
         return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connections())
-    raise TypeError(f"expected an OpenSSL.SSL.Context, not {_described(context)}")
+    if stdlib.is_context(context):
+        return SSLContext(stdlib.to_ssl_ctx(context), stdlib.Connections())
+    raise TypeError(
+        f"expected an OpenSSL.SSL.Context or an ssl.SSLContext, not {_described(context)}"
+    )
 
 
 def to_ssl(connection: object) -> CData:
@@ -52,7 +62,12 @@ def to_ssl(connection: object) -> CData:
     """
     if pyopenssl.is_connection(connection):
         return pyopenssl.to_ssl(connection)
-    raise TypeError(f"expected an OpenSSL.SSL.Connection, not {_described(connection)}")
+    if stdlib.is_connection(connection):
+        return stdlib.to_ssl(connection)
+    raise TypeError(
+        "expected an OpenSSL.SSL.Connection, an ssl.SSLSocket or an ssl.SSLObject, not "
+        f"{_described(connection)}"
+    )
 
 
 def is_context(context_or_connection: object) -> bool:
@@ -62,13 +77,16 @@ def is_context(context_or_connection: object) -> bool:
     Raises:
         TypeError: it is neither.
     """
-    if pyopenssl.is_context(context_or_connection):
+    if pyopenssl.is_context(context_or_connection) or stdlib.is_context(context_or_connection):
         return True
-    if pyopenssl.is_connection(context_or_connection):
+    if pyopenssl.is_connection(context_or_connection) or stdlib.is_connection(
+        context_or_connection
+    ):
         return False
     raise TypeError(
-        "expected an OpenSSL.SSL.Context or an OpenSSL.SSL.Connection, "
-        f"not {_described(context_or_connection)}"
+        "expected a context or a connection of OpenSSL.SSL or of ssl (Context, Connection, "
+        "SSLContext, SSLSocket, SSLObject), not "
+        f"{_described(context_or_connection)}"
     )
 
 

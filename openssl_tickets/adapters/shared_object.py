@@ -20,8 +20,17 @@ def libssl_of(file: str) -> str | None:
 
     It is None where *file* is not loaded, or has a libssl inside that it keeps for itself.
     """
-    symbol = lib.openssl_tickets_symbol_of(os.fsencode(file), b"SSL_CTX_new")
-    return file_of(symbol) if symbol else None
+    symbol = symbol_of(file, "SSL_CTX_new")
+    return file_of(symbol) if symbol is not None else None
+
+
+def symbol_of(file: str, symbol: str) -> Any:
+    """
+    Returns the address that *symbol* has for the loaded shared object *file*.
+
+    It is None where *file* is not loaded, or neither has it nor is linked to what has it.
+    """
+    return lib.openssl_tickets_symbol_of(os.fsencode(file), symbol.encode()) or None
 
 
 def our_libssl() -> str | None:

@@ -10,4 +10,5 @@ int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *session, const void *data, size
 #define OPENSSL_TICKETS_MAX_ENCODED_SESSION ...
 int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, size_t len);
 int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len);
-void openssl_tickets_free_appdata(void *copy, size_t len);
+int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy);
+void openssl_tickets_free_copy(void *copy, size_t len);

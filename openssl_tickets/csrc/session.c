@@ -60,7 +60,7 @@ static int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, s
 }
 
 /*
- * Copies the data to a new place, which the caller frees with openssl_tickets_free_appdata.
+ * Copies the data to a new place, which the caller frees with openssl_tickets_free_copy.
  * Returns 1, or 0 when there is no memory; no data is a copy that is NULL.
  */
 static int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len)
@@ -80,7 +80,19 @@ static int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_
     return result;
 }
 
-static void openssl_tickets_free_appdata(void *copy, size_t len)
+/*
+ * Encodes the certificate of the other side to a new place, freed in the same way; returns its
+ * length, 0 where there is no certificate, or -1 when there is no memory.
+ */
+static int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy)
+{
+    X509 *peer = SSL_SESSION_get0_peer(session);
+
+    *copy = NULL;
+    return peer != NULL ? i2d_X509(peer, copy) : 0;
+}
+
+static void openssl_tickets_free_copy(void *copy, size_t len)
 {
     OPENSSL_clear_free(copy, len);
 }

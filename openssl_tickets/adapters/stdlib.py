@@ -1,0 +1,180 @@
+"""
+All that is known of the standard library's ssl objects: what they hold, and which libssl they
+belong to.
+
+Each ``SSLSocket`` and ``SSLObject`` has a ``_ssl._SSLSocket`` as its ``_sslobj``. Behind the header
+that every Python object has, there is
+
+- in an ``SSLContext``: its ``SSL_CTX *``
+- in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
+
+It is so in CPython 3.8 to 3.14, and it is checked before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from openssl_tickets import _libssl
+from openssl_tickets._libssl import ffi, lib
+from openssl_tickets.adapters import shared_object
+from openssl_tickets.errors import LibraryMismatchError
+from openssl_tickets.library import OPENSSL_VERSION
+
+CData = Any
+
+_HEADER = object.__basicsize__  # bytes
+_POINTER = ffi.sizeof("void *")
+
+_lock = threading.Lock()
+_proved = False
+
+
+def is_context(value: object) -> bool:
+    """Whether *value* is an ``ssl.SSLContext``; ``ssl`` is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
+
+
+def is_connection(value: object) -> bool:
+    """Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``; ``ssl`` is not imported."""
+    module = sys.modules.get("ssl")
+    if isinstance(value, getattr(module, "SSLSocket", ())):
+        return True
+    return isinstance(value, getattr(module, "SSLObject", ()))
+
+
+def to_ssl_ctx(context: Any) -> CData:
+    """
+    Returns the ``SSL_CTX *`` of an ``SSLContext``, proved to be our libssl's.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    return ffi.cast("SSL_CTX *", _fields(context)[0])
+
+
+def to_ssl(connection: Any) -> CData:
+    """
+    Returns the ``SSL *`` of an ``SSLSocket`` or ``SSLObject``, proved to be our libssl's.
+
+    It can be used for as long as what is returned lives, whatever becomes of *connection*.
+
+    Raises:
+        ValueError: there is no TLS on *connection*: not yet, or not any more.
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    sslobj = getattr(connection, "_sslobj", None)
+    if not isinstance(sslobj, sys.modules["_ssl"]._SSLSocket):
+        raise ValueError(
+            f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
+            "or has been closed or unwrapped"
+        )
+    # Another thread may close the socket, and _ssl would free the SSL with its object.
+    return ffi.gc(ffi.cast("SSL *", _fields(sslobj)[1]), lambda _: sslobj)
+
+
+class Connections:
+    """Leads from an ``SSL *`` in a callback to the ``SSLSocket`` or ``SSLObject`` of the user."""
+
+    def __getitem__(self, ssl: CData) -> Callable[[], Any]:
+        """
+        Returns a function that returns the connection.
+
+        Raises:
+            KeyError: ``_ssl`` knows nothing of *ssl*.
+        """
+        found: list[Any] = []
+        # The list is ours until the call is over.
+        if not lib.openssl_tickets_append_sslobj(ssl, ffi.cast("void *", id(found))):
+            raise KeyError(ssl)
+        (sslobj,) = found
+        connection = sslobj.owner
+        if connection is None:  # made without the classes of ssl
+            connection = sslobj
+        return lambda: connection
+
+
+def prove_same_libssl() -> None:
+    """
+    Makes sure that ``ssl`` calls into the libssl that this package is linked to, and that its
+    objects are as they are known to be. It is done once.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: the objects are not as they are known to be.
+    """
+    global _proved
+    if _proved:
+        return
+    with _lock:
+        module = sys.modules["_ssl"]
+        _prove_library(module)
+        _prove_layout(module)
+        _proved = True
+
+
+def _prove_library(module: Any) -> None:
+    # A part of the interpreter itself has no file, and what it calls cannot be looked up.
+    file = getattr(module, "__file__", None)
+    ours = shared_object.symbol_of(_libssl.__file__, "SSL_CTX_new")
+    if file and ours is not None and shared_object.symbol_of(file, "SSL_CTX_new") == ours:
+        return
+    theirs = (file and shared_object.libssl_of(file)) or file or sys.executable
+    raise LibraryMismatchError(
+        f"Python's ssl runs on {module.OPENSSL_VERSION} (in {theirs}), and openssl_tickets on the "
+        f"system's {OPENSSL_VERSION} (in {shared_object.our_libssl()}): they cannot share contexts "
+        "and connections.\n"
+        "Use a Python whose ssl is linked to the system's libssl, as the operating system's own "
+        "is, or build openssl_tickets against the OpenSSL that this Python uses (OPENSSL_DIR)."
+    )
+
+
+def _prove_layout(module: Any) -> None:
+    """Compares what CPython says of objects with what is read from them; wrong is what differs."""
+    context = module._SSLContext(module.PROTOCOL_TLS_SERVER)
+    sslobj = context._wrap_bio(module.MemoryBIO(), module.MemoryBIO(), True, None)
+    # In this order: a pointer is followed only after its neighbour has been found in its place.
+    for holds in (
+        lambda: type(context).__basicsize__ >= _HEADER + _POINTER,
+        lambda: type(sslobj).__basicsize__ >= _HEADER + 3 * _POINTER,
+        lambda: _address(_fields(sslobj)[2]) == id(context),
+        lambda: _address(_fields(sslobj)[1]) % _POINTER == 0 != _address(_fields(sslobj)[1]),
+        lambda: lib.SSL_get_SSL_CTX(ffi.cast("SSL *", _fields(sslobj)[1])) == _fields(context)[0],
+        lambda: (
+            _address(lib.SSL_get_ex_data(ffi.cast("SSL *", _fields(sslobj)[1]), 0)) == id(sslobj)
+        ),
+        lambda: _num_tickets_agree(context),
+    ):
+        if not holds():
+            raise RuntimeError(
+                f"the ssl objects of this Python ({platform.python_implementation()} "
+                f"{platform.python_version()}) are not as openssl_tickets knows them, so nothing "
+                "was done to them. Please report this, with what `python -m openssl_tickets "
+                "doctor` prints."
+            )
+
+
+def _num_tickets_agree(context: Any) -> bool:
+    ssl_ctx = ffi.cast("SSL_CTX *", _fields(context)[0])
+    context.num_tickets = 7
+    if lib.SSL_CTX_get_num_tickets(ssl_ctx) != 7:
+        return False
+    lib.SSL_CTX_set_num_tickets(ssl_ctx, 5)
+    return bool(context.num_tickets == 5)
+
+
+def _fields(value: object) -> CData:
+    """Returns what *value* holds, as an array of pointers."""
+    return ffi.cast("void **", id(value) + _HEADER)
+
+
+def _address(pointer: CData) -> int:
+    return int(ffi.cast("uintptr_t", pointer))

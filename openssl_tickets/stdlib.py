@@ -1,0 +1,108 @@
+"""More for programs on the standard library's ``ssl``."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from openssl_tickets.callbacks import report
+
+
+def raise_callback_errors(context: ssl.SSLContext) -> None:
+    """
+    Has the connections of *context* raise the very exceptions that their callbacks raise.
+
+    Without it, a connection of ``ssl`` raises the ``ssl.SSLError`` that a callback's exception led
+    to, and the exception itself goes to ``sys.unraisablehook``. With it, whichever method has run
+    the callback raises the exception: ``do_handshake``, ``recv``, ``send`` and the like, and
+    ``accept`` or ``wrap_socket`` where they shake hands. An ``asyncio`` server hands it to the
+    event loop's exception handler.
+
+    It is for the connections that are made from now on: they are of a subclass of the context's
+    ``sslsocket_class`` and ``sslobject_class``. Called again, it does nothing.
+
+    Args:
+        context: an ``ssl.SSLContext``.
+
+    Raises:
+        TypeError: *context* is not one.
+
+    Example::
+
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        openssl_tickets.set_session_ticket_callback(context, generate, decrypt)
+        openssl_tickets.stdlib.raise_callback_errors(context)
+    """
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"expected an ssl.SSLContext, not {context!r:.80}")
+    for attribute in ("sslsocket_class", "sslobject_class"):
+        setattr(context, attribute, _raising(getattr(context, attribute)))
+
+
+# What calls libssl; the other methods of the two classes call these.
+_METHODS = ("do_handshake", "read", "write", "send", "unwrap", "verify_client_post_handshake")
+
+# The connection whose wrapped method the thread is in, and what its callbacks have raised.
+_call = threading.local()
+
+
+@functools.cache
+def _raising(plain: Any) -> Any:
+    """Returns the subclass of *plain* whose methods raise the exceptions of callbacks."""
+    if hasattr(plain, "_keep_callback_exception"):
+        return plain
+    methods = {name: _wrapped(getattr(plain, name)) for name in _METHODS if hasattr(plain, name)}
+    methods["_keep_callback_exception"] = _keep_callback_exception
+    return type(plain.__name__, (plain,), {**methods, "__doc__": plain.__doc__})
+
+
+def _keep_callback_exception(
+    connection: Any, exception: BaseException, caller: FrameType | None
+) -> bool:
+    """Takes over *exception* if a wrapped method of *connection* is there to raise it."""
+    of_connection, exceptions = getattr(_call, "current", (None, None))
+    if of_connection is not connection or exceptions is None:
+        return False
+    exceptions.append(exception)
+    return True
+
+
+def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
+
+    @functools.wraps(method)
+    def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        exceptions: list[BaseException] = []
+        outer = getattr(_call, "current", (None, None))
+        _call.current = (self, exceptions)
+        try:
+            result = method(self, *args, **kwargs)
+        except ssl.SSLError:
+            if not exceptions:
+                raise
+        except BaseException:
+            # Not what a callback led to, so it is not to be replaced; nor is the callback's lost.
+            for exception in exceptions:
+                report(exception, self)
+            raise
+        else:
+            if not exceptions:
+                return result
+        finally:
+            _call.current = outer
+        for exception in exceptions[1:]:
+            report(exception, self)
+        if method.__name__ == "do_handshake" and getattr(self, "do_handshake_on_connect", False):
+            # wrap_socket and accept do it by themselves for an OSError, and from CPython 3.12 on.
+            self.close()
+        try:
+            # Outside of the except clause, to leave it the context that it came with.
+            raise exceptions[0]
+        finally:
+            del exceptions  # the traceback would hold it, and it the traceback
+
+    return wrapper
