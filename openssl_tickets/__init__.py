@@ -1,8 +1,9 @@
 """
 Full control of TLS session tickets, through the system's libssl.
 
-Every function takes the contexts and connections of pyOpenSSL that a program already has;
-:mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with the same operations as methods.
+Every function takes the contexts and connections that a program already has: pyOpenSSL's, or those
+of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with
+the same operations as methods.
 """
 
 from openssl_tickets._libssl import lib as _lib

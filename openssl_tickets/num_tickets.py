@@ -17,14 +17,16 @@ def get_num_tickets(context_or_connection: object) -> int:
     Returns how many tickets a server sends after a full TLS 1.3 handshake.
 
     Args:
-        context_or_connection: an ``OpenSSL.SSL.Context`` or ``OpenSSL.SSL.Connection``. A
-            connection starts with its context's number.
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``Connection``, or an
+            ``ssl.SSLContext``, ``SSLSocket`` or ``SSLObject``. A connection starts with its
+            context's number.
 
     Returns:
         The number that was set, or 2, OpenSSL's default.
 
     Raises:
         TypeError: *context_or_connection* is neither.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
         LibraryMismatchError: it belongs to another libssl.
 
     libssl: ``SSL_CTX_get_num_tickets``, ``SSL_get_num_tickets`` (OpenSSL 1.1.1).
@@ -43,14 +45,16 @@ def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -
     for with :func:`new_session_ticket` come on top. It means nothing to a client, nor in TLS 1.2.
 
     Args:
-        context_or_connection: an ``OpenSSL.SSL.Context``, for the connections that are made from
-            it from now on, or an ``OpenSSL.SSL.Connection``, before its handshake.
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the
+            connections that are made from it from now on; or an ``OpenSSL.SSL.Connection``,
+            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake.
         num_tickets: how many, 0 or more.
 
     Raises:
         TypeError: *context_or_connection* is neither, or *num_tickets* is not an integer (a
             ``bool`` is not taken for one).
-        ValueError: *num_tickets* is negative, or more than a ``size_t`` holds.
+        ValueError: *num_tickets* is negative, or more than a ``size_t`` holds; or there is no TLS
+            on the socket.
         LibraryMismatchError: the object belongs to another libssl.
         Error: libssl refused.
 
@@ -74,15 +78,17 @@ def new_session_ticket(connection: object) -> None:
     Asks for one more ticket to be sent to the client of *connection*, after a login for example.
 
     Each call queues one. They go out together with the next write, before its data, or with
-    ``connection.do_handshake()`` when no write is under way. The ``generate`` callback runs then,
+    ``connection.do_handshake()`` when no write is under way. On an ``asyncio`` stream the
+    connection is ``writer.get_extra_info("ssl_object")``. The ``generate`` callback runs then,
     not now. Tickets that are asked for are sent even where :func:`set_num_tickets` was given 0.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, the server's side, in TLS 1.3, after its
-            handshake.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
+            server's side, in TLS 1.3, after its handshake.
 
     Raises:
         TypeError: *connection* is not a connection.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
         LibraryMismatchError: it belongs to another libssl.
         Error: it is a client, its handshake is not done, or it does not speak TLS 1.3; the
             message says which.

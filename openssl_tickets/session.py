@@ -83,13 +83,14 @@ def get_session(connection: object) -> Session | None:
     Returns the session of *connection*: the one it resumed, or the one it made.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``.
 
     Returns:
         The session, or None where there is none yet.
 
     Raises:
         TypeError: *connection* is not a connection.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
         LibraryMismatchError: it belongs to another libssl.
 
     Example::

@@ -152,8 +152,9 @@ def set_session_ticket_callback(
     The callbacks are called on the thread that calls into libssl for the connection, and are kept
     for as long as a connection can call them. What they raise ends the connection: with a
     connection of :mod:`openssl_tickets.SSL` the very exception is raised from ``do_handshake``,
-    ``recv``, ``send`` and the like; elsewhere it goes to ``sys.unraisablehook`` with the
-    connection as the object.
+    ``recv``, ``send`` and the like, and so it is with a context of ``ssl`` after
+    :func:`openssl_tickets.stdlib.raise_callback_errors`; elsewhere it goes to
+    ``sys.unraisablehook`` with the connection as the object.
 
     After a switch of contexts by server name (SNI), it is the callbacks of the connection's
     *first* context that are called.
@@ -173,7 +174,7 @@ def set_session_ticket_callback(
     when done with the context.
 
     Args:
-        context: an ``OpenSSL.SSL.Context`` for servers.
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
         generate: ``generate(connection, data)``, called before a ticket is made. It returns the
             ticket's application data as bytes, ``b""`` for none, or None to leave it as it is (a
             ticket that renews another carries the other's data on). None: nothing is asked.
