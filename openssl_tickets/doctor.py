@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import Any, NamedTuple
 
-from openssl_tickets.adapters import pyopenssl, shared_object
+from openssl_tickets.adapters import pyopenssl, shared_object, stdlib
 from openssl_tickets.errors import LibraryMismatchError
 from openssl_tickets.library import OPENSSL_VERSION
 from openssl_tickets.system_openssl import use_system_openssl
@@ -73,8 +73,13 @@ def doctor() -> bool:
             advice += [str(warning.message) for warning in caught]
             if not before.matches:
                 advice.append(FOR_PYOPENSSL)
-    if standard.libssl is not None and not standard.matches:
-        advice.append(FOR_SSL)
+    if standard.libssl is not None:
+        try:
+            stdlib.prove_same_libssl()
+        except LibraryMismatchError:
+            advice.append(FOR_SSL)
+        except RuntimeError as error:
+            advice.append(str(error))
     print("", "\n\n".join(advice) or "Nothing is to be done.", sep="\n")
     return can_be_used
 

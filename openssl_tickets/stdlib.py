@@ -33,9 +33,11 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
 
     Example::
 
+        from openssl_tickets import set_session_ticket_callback, stdlib
+
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        openssl_tickets.set_session_ticket_callback(context, generate, decrypt)
-        openssl_tickets.stdlib.raise_callback_errors(context)
+        set_session_ticket_callback(context, generate, decrypt)
+        stdlib.raise_callback_errors(context)
     """
     if not isinstance(context, ssl.SSLContext):
         raise TypeError(f"expected an ssl.SSLContext, not {context!r:.80}")

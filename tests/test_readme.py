@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def test_every_example_is_known() -> None:
     """There is no Python example that these tests pass over."""
-    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 3
+    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 4
 
 
 def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
@@ -52,6 +52,24 @@ def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
         server.kill()
         server.communicate()
     assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 2, 0)
+
+
+def test_asyncio(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
+    """The asyncio server sends its one ticket with the first reply."""
+    port = free_port()
+    (tmp_path / "server.pem").write_bytes(server_file.read_bytes())
+    server = subprocess.Popen(
+        [sys.executable, "-I", "-c", example("asyncio", port)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        seen = visit_when_up(port, ca_file, send=b"world\n", wait_for=b"hello, world\n")
+        server.terminate()
+    finally:
+        server.kill()
+        _, errors = server.communicate(timeout=tls.TIMEOUT)
+    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 1, 0), errors
 
 
 def visit_when_up(port: int, ca_file: Path, **options: Any) -> s_client.SClientResult:
