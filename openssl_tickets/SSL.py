@@ -151,10 +151,11 @@ class _Unraised:
     libssl has returned. So connections without such exceptions are as fast as pyOpenSSL's own.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.exceptions: list[BaseException] = []
+    exceptions: list[BaseException] = []  # noqa: RUF012 (until a signal lets __init__ run)
+
+    def __init__(self, connection: Connection, exception: BaseException) -> None:
         self._connection = connection
-        vars(connection)["_raise_ssl_error"] = self
+        self.exceptions = [exception]
 
     def __call__(self, ssl: Any, result: int) -> None:
         del vars(self._connection)["_raise_ssl_error"]
@@ -164,18 +165,27 @@ class _Unraised:
             pass  # what the callback's failure has led to
         except BaseException:
             drain_error_queue()  # pyOpenSSL has not come round to that
+            self._report()  # now, since the traceback of what is raised holds them
             raise
-        exception = self.exceptions.pop(0)
+        first = self.exceptions[0]
         try:
-            # Outside of the except clause, to leave it the context that it came with.
-            raise exception
+            # Outside of the except clause above, to leave it the context that it came with.
+            raise first
+        except BaseException as raised:
+            if raised is first:  # else a signal's came before it
+                del self.exceptions[0]
+            raise
         finally:
-            del exception  # the traceback would hold it, and it the traceback
+            del first  # the traceback would hold it, and it the traceback
 
     def __del__(self) -> None:
         # Those that the call does not raise: after a KeyboardInterrupt, say.
-        for exception in self.exceptions:
-            report(exception, self._connection)
+        self._report()
+
+    def _report(self) -> None:
+        while self.exceptions:
+            report(self.exceptions[0], self._connection)
+            del self.exceptions[0]
 
 
 # The methods that ask libssl, and see to it that its failure is raised.
@@ -243,7 +253,8 @@ class Connection(OpenSSL.SSL.Connection):
         ):
             return False
         unraised = vars(self).get("_raise_ssl_error")
-        if not isinstance(unraised, _Unraised):
-            unraised = _Unraised(self)
-        unraised.exceptions.append(exception)
+        if isinstance(unraised, _Unraised):
+            unraised.exceptions.append(exception)
+        else:
+            vars(self)["_raise_ssl_error"] = _Unraised(self, exception)
         return True

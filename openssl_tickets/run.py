@@ -17,7 +17,7 @@ from openssl_tickets.system_openssl import use_system_openssl
 def run_script(path: str, arguments: Sequence[str]) -> None:
     """
     Runs what ``python path arguments`` would, on the system's libssl: a script, or a folder or a
-    zip file with a ``__main__.py``.
+    zip file with a ``__main__.py``; but not a compiled ``.pyc``.
 
     The program finds itself as ``__main__``, and its own folder first on ``sys.path``. What it
     raises is raised.

@@ -52,7 +52,9 @@ def use_system_openssl() -> None:
         from OpenSSL import SSL
     """
     with _lock:
-        if "OpenSSL._util" not in sys.modules and "OpenSSL.SSL" not in sys.modules:
+        if "OpenSSL._util" in sys.modules:
+            import OpenSSL  # noqa: F401 (to its end: another thread may be at it)
+        else:
             _import_pyopenssl()
         pyopenssl.prove_same_libssl()
 
@@ -103,7 +105,10 @@ class SystemBinding:
 def _cryptography_has_legacy_algorithms() -> bool:
     """Whether cryptography has loaded OpenSSL's legacy provider for itself: blowfish, RC2, ..."""
     rust = sys.modules.get("cryptography.hazmat.bindings._rust")
-    return bool(getattr(getattr(rust, "openssl", None), "_legacy_provider_loaded", False))
+    binding = sys.modules["cryptography.hazmat.bindings.openssl.binding"]
+    # cryptography 42 and newer keep it in the one, and older in the other.
+    places = (getattr(rust, "openssl", None), binding.Binding)
+    return any(getattr(place, "_legacy_provider_loaded", False) for place in places)
 
 
 # What an OpenSSL may lack, under the switch that tells pyOpenSSL so.

@@ -176,6 +176,64 @@ def test_from_two_threads_at_once() -> None:
     assert results == [2] * 6
 
 
+@pytest.mark.parametrize(
+    "module", ["cryptography.x509", "cryptography.hazmat.bindings.openssl.binding"]
+)
+def test_while_another_thread_imports_pyopenssl(module: str) -> None:
+    """It waits for another thread's import of pyOpenSSL, and then it is done or too late."""
+    result = run(
+        f"""
+        import sys, threading
+        import openssl_tickets
+        reached, further = threading.Event(), threading.Event()
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == {module!r} and threading.current_thread() is thread:
+                    reached.set()
+                    further.wait(60)
+        sys.meta_path.insert(0, Slow())
+        thread = threading.Thread(target=lambda: __import__("OpenSSL.SSL"))
+        thread.start()
+        reached.wait(60)
+        threading.Timer(0.5, further.set).start()
+        try:
+            openssl_tickets.use_system_openssl()
+            print(json.dumps("done"))
+        except openssl_tickets.LibraryMismatchError:
+            print(json.dumps("too late"))
+        """
+    )
+    assert result in ("done", "too late")
+
+
+def test_again_after_a_failure() -> None:
+    """Where pyOpenSSL cannot be imported, each call says so; later it is on the libssl."""
+    results = run(
+        """
+        import sys
+        import openssl_tickets
+        class Broken:
+            def find_spec(self, name, path=None, target=None):
+                if name == "OpenSSL.crypto":
+                    raise ImportError("broken")
+        sys.meta_path.insert(0, Broken())
+        results = []
+        for _ in range(3):
+            try:
+                openssl_tickets.use_system_openssl()
+                results.append("done")
+            except ImportError as error:
+                results.append(str(error))
+            if len(results) == 2:
+                del sys.meta_path[0]
+        from OpenSSL import SSL
+        results.append(openssl_tickets.get_num_tickets(SSL.Context(SSL.TLS_METHOD)))
+        print(json.dumps(results))
+        """
+    )
+    assert results == ["broken", "broken", "done", 2]
+
+
 def test_lib_is_a_module_whose_attributes_can_be_replaced(same_libssl: bool) -> None:
     """As on the wheel, functions of pyOpenSSL's ``lib`` can be replaced, and put back."""
     seen = run(

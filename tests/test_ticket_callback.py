@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import itertools
+import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -689,9 +692,9 @@ class TestExceptions:
 
         setting.server_context.set_session_ticket_callback(generate)
         pair = tls.Pair(setting.server_context, setting.client_context)
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError) as kept:
             pair.handshake()
-        assert unraisable.seen == [(boom, pair.server)]
+        assert unraisable.seen == [(boom, pair.server)], kept
 
     def test_call_past_pyopenssl_does_not_hide_it(
         self, setting: Setting, unraisable: Unraisable
@@ -739,6 +742,81 @@ class TestExceptions:
         interrupted()
         gc.collect()
         assert [type(exception) for exception, _ in unraisable.seen] == [Boom]
+
+    def test_signal_in_the_middle_loses_nothing(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """Wherever a signal comes while an exception is handed over, it is raised or hooked."""
+        connection = SSL.Connection(setting.server_context, None)
+        raising = SSL._Unraised.__call__.__code__
+        # What surface() sees where do_handshake has called libssl.
+        caller: Any = type("", (), {"f_code": SSL.Connection.do_handshake.__code__})
+        caller.f_locals = {"self": connection}
+        delays = itertools.cycle(microseconds / 1e6 for microseconds in range(1, 30))
+        interrupted = 0
+
+        class Interrupt(BaseException):
+            pass
+
+        def handler(number: int, frame: Any) -> None:
+            if frame.f_code is raising:
+                raise Interrupt
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            end = time.monotonic() + 60.0
+            while interrupted < 20 and time.monotonic() < end:
+                unraisable.seen.clear()
+                assert connection._keep_callback_exception(Boom(), caller)
+                came = chained = False
+                signal.setitimer(signal.ITIMER_REAL, next(delays))  # once
+                try:
+                    with contextlib.suppress(Boom):
+                        connection._raise_ssl_error(connection._ssl, 1)
+                except Interrupt as interrupt:
+                    came, chained = True, isinstance(interrupt.__context__, Boom)
+                # Only now, as the traceback of the interrupt holds it.
+                vars(connection).pop("_raise_ssl_error", None)
+                if came:
+                    interrupted += 1
+                    gc.collect()
+                    kinds = [type(exception) for exception, _ in unraisable.seen]
+                    assert chained or kinds == [Boom]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert interrupted == 20
+
+    def test_signal_as_the_exception_is_kept(
+        self, setting: Setting, unraisable: Unraisable
+    ) -> None:
+        """A KeyboardInterrupt there goes to the hook with the exception, and the call fails."""
+        keeping = SSL.Connection._keep_callback_exception.__code__
+        setting.server_context.set_session_ticket_callback(_raise_anew)
+        lines = {line for *_, line in keeping.co_lines() if line} - {keeping.co_firstlineno}
+
+        for number in lines:
+
+            def interrupt(frame: Any, event: str, argument: Any, number: int = number) -> Any:
+                if event == "line" and frame.f_lineno == number:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+                return interrupt if frame.f_code is keeping or event == "call" else None
+
+            def tracer(frame: Any, event: str, argument: Any) -> Any:
+                return interrupt if frame.f_code is keeping else None
+
+            unraisable.seen.clear()
+            before = sys.gettrace()
+            pair = tls.Pair(setting.server_context, setting.client_context)
+            sys.settrace(tracer)
+            try:
+                with pytest.raises((Boom, SSL.Error)):
+                    pair.handshake()
+            finally:
+                sys.settrace(before)
+            kinds = [type(exception) for exception, _ in unraisable.seen]
+            assert kinds in ([], [KeyboardInterrupt, Boom])
 
     def test_signal_at_the_first_line_of_the_trampoline(
         self, setting: Setting, unraisable: Unraisable
