@@ -15,7 +15,7 @@ from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import openssl_tickets
-from openssl_tickets.callbacks import report
+from openssl_tickets.callbacks import Unraised
 from openssl_tickets.errors import drain_error_queue
 from openssl_tickets.ticket_callback import DecryptCallback, GenerateCallback
 
@@ -143,49 +143,24 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *dir(OpenSSL.SSL)})
 
 
-class _Unraised:
+class _Unraised(Unraised):
     """
-    What callbacks raised in a call of *connection*, until the call raises it.
-
-    It takes the place of the connection's ``_raise_ssl_error``, which pyOpenSSL calls with what
-    libssl has returned. So connections without such exceptions are as fast as pyOpenSSL's own.
+    Takes the place of the connection's ``_raise_ssl_error``, which pyOpenSSL calls with what libssl
+    has returned. So connections without such exceptions are as fast as pyOpenSSL's own.
     """
-
-    exceptions: list[BaseException] = []  # noqa: RUF012 (until a signal lets __init__ run)
-
-    def __init__(self, connection: Connection, exception: BaseException) -> None:
-        self._connection = connection
-        self.exceptions = [exception]
 
     def __call__(self, ssl: Any, result: int) -> None:
-        del vars(self._connection)["_raise_ssl_error"]
+        del vars(self.connection)["_raise_ssl_error"]
         try:
-            self._connection._raise_ssl_error(ssl, result)
+            self.connection._raise_ssl_error(ssl, result)
         except OpenSSL.SSL.Error:
             pass  # what the callback's failure has led to
         except BaseException:
             drain_error_queue()  # pyOpenSSL has not come round to that
-            self._report()  # now, since the traceback of what is raised holds them
+            self.report()  # now, since the traceback of what is raised holds them
             raise
-        first = self.exceptions[0]
-        try:
-            # Outside of the except clause above, to leave it the context that it came with.
-            raise first
-        except BaseException as raised:
-            if raised is first:  # else a signal's came before it
-                del self.exceptions[0]
-            raise
-        finally:
-            del first  # the traceback would hold it, and it the traceback
-
-    def __del__(self) -> None:
-        # Those that the call does not raise: after a KeyboardInterrupt, say.
-        self._report()
-
-    def _report(self) -> None:
-        while self.exceptions:
-            report(self.exceptions[0], self._connection)
-            del self.exceptions[0]
+        # Outside of the except clause, to leave it the context that it came with.
+        self.raise_first()
 
 
 # The methods that ask libssl, and see to it that its failure is raised.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from openssl_tickets._libssl import ffi, lib
 
@@ -63,6 +63,41 @@ def _connection_in(names: Mapping[str, Any]) -> Any:
     if "connection" in names:
         return names["connection"]
     return policies[names["policy"]][0][names["ssl"]]()
+
+
+class Unraised:
+    """
+    What callbacks of *connection* have raised, until a method of the connection raises it.
+
+    Nothing is lost, wherever a signal may come: what has not been raised is reported in the end.
+    """
+
+    exceptions: list[BaseException] = []  # noqa: RUF012 (until a signal lets __init__ run)
+
+    def __init__(self, connection: Any, exception: BaseException) -> None:
+        self.connection = connection
+        self.exceptions = [exception]
+
+    def raise_first(self) -> NoReturn:
+        """Raises the first of the exceptions; the others are reported in the end."""
+        first = self.exceptions[0]
+        try:
+            raise first
+        except BaseException as raised:
+            if raised is first:  # else a signal's came before it
+                del self.exceptions[0]
+            raise
+        finally:
+            del first  # the traceback would hold it, and it the traceback
+
+    def report(self) -> None:
+        """Reports all that has not been raised."""
+        while self.exceptions:
+            report(self.exceptions[0], self.connection)
+            del self.exceptions[0]
+
+    def __del__(self) -> None:
+        self.report()
 
 
 def report(exception: BaseException, connection: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from openssl_tickets.callbacks import report
+from openssl_tickets.callbacks import Unraised
 
 
 def raise_callback_errors(context: ssl.SSLContext) -> None:
@@ -48,8 +48,21 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
 # What calls libssl; the other methods of the two classes call these.
 _METHODS = ("do_handshake", "read", "write", "send", "unwrap", "verify_client_post_handshake")
 
-# The connection whose wrapped method the thread is in, and what its callbacks have raised.
-_call = threading.local()
+
+class _Call(threading.local):
+    """The connection whose wrapped method this thread is in, and what its callbacks have raised."""
+
+    connection: Any = None
+    unraised: Unraised | None = None
+
+    def change(self, connection: Any, unraised: Unraised | None) -> tuple[Any, Unraised | None]:
+        """Sets both, and returns what they were."""
+        before = self.connection, self.unraised
+        self.connection, self.unraised = connection, unraised
+        return before
+
+
+_call = _Call()
 
 
 @functools.cache
@@ -66,10 +79,12 @@ def _keep_callback_exception(
     connection: Any, exception: BaseException, caller: FrameType | None
 ) -> bool:
     """Takes over *exception* if a wrapped method of *connection* is there to raise it."""
-    of_connection, exceptions = getattr(_call, "current", (None, None))
-    if of_connection is not connection or exceptions is None:
+    if _call.connection is not connection:
         return False
-    exceptions.append(exception)
+    if _call.unraised is None:
+        _call.unraised = Unraised(connection, exception)
+    else:
+        _call.unraised.exceptions.append(exception)
     return True
 
 
@@ -78,33 +93,30 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        exceptions: list[BaseException] = []
-        outer = getattr(_call, "current", (None, None))
-        _call.current = (self, exceptions)
+        outer = _call.change(self, None)
         try:
             result = method(self, *args, **kwargs)
         except ssl.SSLError:
-            if not exceptions:
+            unraised = _call.unraised
+            if unraised is None:
                 raise
         except BaseException:
-            # Not what a callback led to, so it is not to be replaced; nor is the callback's lost.
-            for exception in exceptions:
-                report(exception, self)
+            if _call.unraised is not None:
+                _call.unraised.report()  # now, since what is raised is not what it led to
             raise
         else:
-            if not exceptions:
+            unraised = _call.unraised
+            if unraised is None:
                 return result
         finally:
-            _call.current = outer
-        for exception in exceptions[1:]:
-            report(exception, self)
+            _call.change(*outer)
         if method.__name__ == "do_handshake" and getattr(self, "do_handshake_on_connect", False):
             # wrap_socket and accept do it by themselves for an OSError, and from CPython 3.12 on.
             self.close()
         try:
             # Outside of the except clause, to leave it the context that it came with.
-            raise exceptions[0]
+            unraised.raise_first()
         finally:
-            del exceptions  # the traceback would hold it, and it the traceback
+            del unraised  # the traceback would hold it, and it the connection
 
     return wrapper

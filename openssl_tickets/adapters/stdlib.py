@@ -36,7 +36,7 @@ _proved = False
 
 def is_context(value: object) -> bool:
     """Whether *value* is an ``ssl.SSLContext``; ``ssl`` is not imported to find out."""
-    return isinstance(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
+    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
 
 
 def is_connection(value: object) -> bool:
@@ -72,7 +72,7 @@ def to_ssl(connection: Any) -> CData:
     """
     prove_same_libssl()
     sslobj = getattr(connection, "_sslobj", None)
-    if not isinstance(sslobj, sys.modules["_ssl"]._SSLSocket):
+    if not _is(sslobj, sys.modules["_ssl"]._SSLSocket):
         raise ValueError(
             f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
             "or has been closed or unwrapped"
@@ -169,6 +169,11 @@ def _num_tickets_agree(context: Any) -> bool:
         return False
     lib.SSL_CTX_set_num_tickets(ssl_ctx, 5)
     return bool(context.num_tickets == 5)
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether *value* is laid out as a *kind*; isinstance() would believe its ``__class__``."""
+    return issubclass(type(value), kind)
 
 
 def _fields(value: object) -> CData:
