@@ -92,14 +92,13 @@ class Connections:
             KeyError: ``_ssl`` knows nothing of *ssl*.
         """
         found: list[Any] = []
-        # The list is ours until the call is over.
-        if not lib.openssl_tickets_append_sslobj(ssl, ffi.cast("void *", id(found))):
+        # The list is ours until the call is over; in CPython an object's id is its address.
+        if not lib.openssl_tickets_append_sslobj(ssl, id(found)):
             raise KeyError(ssl)
-        (sslobj,) = found
-        connection = sslobj.owner
-        if connection is None:  # made without the classes of ssl
-            connection = sslobj
-        return lambda: connection
+        connection = found[0].owner
+        if connection is not None:  # else it was made without the classes of ssl
+            found[0] = connection
+        return found.pop
 
 
 def prove_same_libssl() -> None:

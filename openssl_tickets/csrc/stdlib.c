@@ -5,7 +5,7 @@
  * Appends that object to list, the address of a Python list that the caller holds. Returns 1, or 0
  * where there is none or no memory.
  */
-static int openssl_tickets_append_sslobj(SSL *ssl, void *list)
+static int openssl_tickets_append_sslobj(SSL *ssl, uintptr_t list)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *sslobj = SSL_get_app_data(ssl);
