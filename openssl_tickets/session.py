@@ -83,7 +83,9 @@ def get_session(connection: object) -> Session | None:
     Returns the session of *connection*: the one it resumed, or the one it made.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``; or a
+            session that one of them has given, an ``OpenSSL.SSL.Session`` or ``ssl.SSLSession``,
+            to look into it.
 
     Returns:
         The session, or None where there is none yet.
@@ -99,7 +101,11 @@ def get_session(connection: object) -> Session | None:
 
     libssl: ``SSL_get1_session`` (OpenSSL 1.1.1).
     """
-    session = lib.SSL_get1_session(adapters.to_ssl(connection))
+    if adapters.is_session(connection):
+        session = adapters.to_ssl_session(connection)
+        lib.SSL_SESSION_up_ref(session)
+    else:
+        session = lib.SSL_get1_session(adapters.to_ssl(connection))
     return owned_session(session) if session else None
 
 

@@ -70,6 +70,24 @@ def to_ssl(connection: object) -> CData:
     )
 
 
+def is_session(value: object) -> bool:
+    """Whether *value* is a session of a library that is known here."""
+    return pyopenssl.is_session(value) or stdlib.is_session(value)
+
+
+def to_ssl_session(session: object) -> CData:
+    """
+    Returns the ``SSL_SESSION *`` of *session*, for which :func:`is_session` holds.
+
+    Raises:
+        ValueError: *session* was never initialised.
+        LibraryMismatchError: *session* belongs to another libssl.
+    """
+    if pyopenssl.is_session(session):
+        return pyopenssl.to_ssl_session(session)
+    return stdlib.to_ssl_session(session)
+
+
 def is_context(context_or_connection: object) -> bool:
     """
     Tells a context from a connection.

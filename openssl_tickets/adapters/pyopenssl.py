@@ -2,8 +2,8 @@
 All that is known of pyOpenSSL's objects: what they hold, and which libssl they belong to.
 
 ``Context._context`` is a ``SSL_CTX *``, ``Connection._ssl`` a ``SSL *``, and
-``Connection._reverse_mapping`` leads from a ``SSL *`` back to its ``Connection``; it is so in
-pyOpenSSL 23.0 to 26.4.
+``Connection._reverse_mapping`` leads from a ``SSL *`` back to its ``Connection``; and
+``Session._session`` is a ``SSL_SESSION *``. It is so in pyOpenSSL 23.0 to 26.4.
 """
 
 from __future__ import annotations
@@ -54,6 +54,22 @@ def to_ssl(connection: Any) -> CData:
         LibraryMismatchError: pyOpenSSL is on another libssl.
     """
     return _proved_pointer(connection, "_ssl", "SSL *")
+
+
+def is_session(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Session``; pyOpenSSL is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Session", ()))
+
+
+def to_ssl_session(session: Any) -> CData:
+    """
+    Returns the ``SSL_SESSION *`` of a pyOpenSSL ``Session``, proved to be our libssl's.
+
+    Raises:
+        ValueError: it does not come from a connection.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(session, "_session", "SSL_SESSION *")
 
 
 def connections() -> Mapping[CData, Callable[[], Any]]:

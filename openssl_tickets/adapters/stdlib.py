@@ -7,6 +7,7 @@ that every Python object has, there is
 
 - in an ``SSLContext``: its ``SSL_CTX *``
 - in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
+- in an ``SSLSession``: its ``SSL_SESSION *``, and its context
 
 It is so in CPython 3.8 to 3.14, and it is checked before anything is made of it.
 """
@@ -17,7 +18,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from openssl_tickets import _libssl
 from openssl_tickets._libssl import ffi, lib
@@ -79,6 +80,32 @@ def to_ssl(connection: Any) -> CData:
         )
     # Another thread may close the socket, and _ssl would free the SSL with its object.
     return ffi.gc(ffi.cast("SSL *", _fields(sslobj)[1]), lambda _: sslobj)
+
+
+def is_session(value: object) -> bool:
+    """Whether *value* is an ``ssl.SSLSession``; ``ssl`` is not imported to find out."""
+    return _is(value, getattr(sys.modules.get("_ssl"), "SSLSession", ()))
+
+
+def to_ssl_session(session: Any) -> CData:
+    """
+    Returns the ``SSL_SESSION *`` of an ``SSLSession``, proved to be our libssl's.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    pointer = ffi.cast("SSL_SESSION *", _fields(session)[0])
+    length = ffi.new("unsigned int *")
+    # No session can be had for the proof before the first handshake, so each is looked at.
+    if (
+        type(session).__basicsize__ != _HEADER + 2 * _POINTER
+        or not pointer
+        or session.id != bytes(ffi.buffer(lib.SSL_SESSION_get_id(pointer, length), length[0]))
+    ):
+        _raise_unknown_layout()
+    return pointer
 
 
 class Connections:
@@ -153,12 +180,15 @@ def _prove_layout(module: Any) -> None:
         lambda: _num_tickets_agree(context),
     ):
         if not holds():
-            raise RuntimeError(
-                f"the ssl objects of this Python ({platform.python_implementation()} "
-                f"{platform.python_version()}) are not as openssl_tickets knows them, so nothing "
-                "was done to them. Please report this, with what `python -m openssl_tickets "
-                "doctor` prints."
-            )
+            _raise_unknown_layout()
+
+
+def _raise_unknown_layout() -> NoReturn:
+    raise RuntimeError(
+        f"the ssl objects of this Python ({platform.python_implementation()} "
+        f"{platform.python_version()}) are not as openssl_tickets knows them, so nothing was done "
+        "to them. Please report this, with what `python -m openssl_tickets doctor` prints."
+    )
 
 
 def _num_tickets_agree(context: Any) -> bool:
