@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, strategies as st
 
 import openssl_tickets
 from openssl_tickets import SSL
-from tests import tls
+from tests import stdlib_tls, tls
 
 
 @pytest.fixture
@@ -82,3 +84,115 @@ def test_too_large(session: openssl_tickets.Session, size: int) -> None:
     with pytest.raises(ValueError, match=f"{size} bytes of ticket application data do not fit"):
         session.ticket_appdata = b"x" * size
     assert session.ticket_appdata == b""
+
+
+class TestPeerCertificate:
+    """``Session.peer_certificate_der``, on the contexts of both libraries."""
+
+    @pytest.fixture(params=["pyOpenSSL", "ssl"])
+    def library(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def contexts(
+        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
+    ) -> Any:
+        """Returns the contexts, and a function that shakes hands, of mutual TLS."""
+        server_context: Any
+        client_context: Any
+        if library == "ssl":
+            server_context = stdlib_tls.server_context(server_file, version)
+            server_context.verify_mode = ssl.CERT_OPTIONAL
+            client_context = stdlib_tls.client_context(version)
+            client_context.load_cert_chain(client_file)
+            make: Any = stdlib_tls.Pair
+        else:
+            server_context = tls.server_context(server_file, version)
+            server_context.set_verify(SSL.VERIFY_PEER)
+            server_context.set_session_id(b"tests")
+            client_context = tls.client_context(version)
+            client_context.use_privatekey_file(str(client_file))
+            client_context.use_certificate_chain_file(str(client_file))
+            make = tls.Pair
+        server_context.load_verify_locations(str(ca_file))
+        return server_context, client_context, make
+
+    def test_of_a_client(
+        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
+    ) -> None:
+        """The client's certificate is known in both callbacks and after, resumed or not."""
+        server_context, client_context, make = self.contexts(
+            library, version, server_file, client_file, ca_file
+        )
+        seen: list[tuple[str, bytes | None]] = []
+
+        def generate(connection: Any, data: Any) -> None:
+            found = openssl_tickets.get_session(connection)
+            assert found is not None
+            seen.append(("generate", found.peer_certificate_der))
+
+        def decrypt(connection: Any, ticket: Any, data: Any) -> openssl_tickets.TicketReturn | None:
+            if ticket.session is None:  # TLS 1.2 asks about an empty ticket as well
+                return None
+            seen.append(("decrypt", ticket.session.peer_certificate_der))
+            return openssl_tickets.TicketReturn.USE_RENEW
+
+        openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
+        openssl_tickets.set_num_tickets(server_context, 1)
+        expected = ssl.PEM_cert_to_DER_cert(_first_certificate(client_file))
+        offered = found = None
+        for resumed in (False, True):
+            seen.clear()
+            pair = make(server_context, client_context, offered).handshake()
+            assert pair.reused is resumed
+            found = openssl_tickets.get_session(pair.server)
+            assert found is not None
+            assert found.peer_certificate_der == expected
+            names = ["decrypt", "generate"] if resumed else ["generate"]
+            assert seen == [(name, expected) for name in names]
+            offered = pair.session()
+        del pair, server_context, client_context
+        gc.collect()
+        assert found is not None
+        assert found.peer_certificate_der == expected
+
+    def test_of_the_server(
+        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
+    ) -> None:
+        """On a client it is the server's certificate."""
+        server_context, client_context, make = self.contexts(
+            library, version, server_file, client_file, ca_file
+        )
+        made = make(server_context, client_context).handshake()
+        found = openssl_tickets.get_session(made.client)
+        assert found is not None
+        assert found.peer_certificate_der == ssl.PEM_cert_to_DER_cert(
+            _first_certificate(server_file)
+        )
+
+    def test_none(
+        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
+    ) -> None:
+        """It is None where the client has none to show, resumed or not."""
+        server_context, _, make = self.contexts(library, version, server_file, client_file, ca_file)
+        tls_of = stdlib_tls if library == "ssl" else tls
+        client_context = tls_of.client_context(version)
+        offered = None
+        for resumed in (False, True):
+            pair = make(server_context, client_context, offered).handshake()
+            assert pair.reused is resumed
+            found = openssl_tickets.get_session(pair.server)
+            assert found is not None
+            assert found.peer_certificate_der is None
+            offered = pair.session()
+
+    def test_cannot_be_set(self, session: openssl_tickets.Session) -> None:
+        """It is libssl's to say."""
+        with pytest.raises(AttributeError):
+            session.peer_certificate_der = b""  # type: ignore[misc]
+
+
+def _first_certificate(file: Path) -> str:
+    """Returns the first certificate of a PEM *file*, which may have a key ahead of it."""
+    begin = "-----BEGIN CERTIFICATE-----"
+    end = "-----END CERTIFICATE-----"
+    return begin + file.read_text().split(begin)[1].split(end)[0] + end

@@ -4,12 +4,15 @@ The public types, checked by mypy --strict and never run: what a user's own anno
 
 from __future__ import annotations
 
+import socket
+import ssl
 from typing import Any
 
 import OpenSSL.SSL
 
 import openssl_tickets
-from openssl_tickets import SSL, ReceivedTicket, Session, TicketReturn, TicketStatus
+import openssl_tickets.stdlib
+from openssl_tickets import SSL, ReceivedTicket, Session, TicketReturn, TicketStatus, stdlib
 from openssl_tickets.s_client import Alert, SClient, SClientResult, Ticket, run
 
 version: str = openssl_tickets.OPENSSL_VERSION
@@ -77,6 +80,37 @@ appdata: bytes = maybe.ticket_appdata
 maybe.ticket_appdata = "text"  # type: ignore[assignment]
 reasons: list[tuple[str, str]] = openssl_tickets.Error("message").errors
 mismatch: Exception = openssl_tickets.LibraryMismatchError("message")
+
+certificate: bytes | None = maybe.peer_certificate_der
+maybe.peer_certificate_der = b""  # type: ignore[misc]
+
+# The standard library's ssl: the same functions take its contexts and connections.
+ssl_context: ssl.SSLContext = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+ssl_socket: ssl.SSLSocket = ssl_context.wrap_socket(socket.socket(), server_side=True)
+ssl_object: ssl.SSLObject = ssl_context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), True)
+for ssl_target in (ssl_context, ssl_socket, ssl_object):
+    openssl_tickets.set_num_tickets(ssl_target, openssl_tickets.get_num_tickets(ssl_target))
+for ssl_connection in (ssl_socket, ssl_object):
+    openssl_tickets.new_session_ticket(ssl_connection)
+    ssl_session: Session | None = openssl_tickets.get_session(ssl_connection)
+
+
+def generate_for_ssl(connection: ssl.SSLSocket, data: dict[str, bytes]) -> bytes | None:
+    return data.get(connection.server_hostname or "")
+
+
+def decrypt_for_ssl(
+    connection: ssl.SSLObject, ticket: ReceivedTicket, data: dict[str, bytes]
+) -> TicketReturn | None:
+    name: bytes | None = ticket.server_name
+    return TicketReturn.IGNORE_RENEW if name is None else None
+
+
+openssl_tickets.set_session_ticket_callback(ssl_context, generate_for_ssl, decrypt_for_ssl, {})
+openssl_tickets.set_session_ticket_callback(ssl_context)
+nothing: None = openssl_tickets.stdlib.raise_callback_errors(ssl_context)  # type: ignore[func-returns-value]
+stdlib.raise_callback_errors(context)  # type: ignore[arg-type]
+stdlib.raise_callback_errors(ssl_socket)  # type: ignore[arg-type]
 
 # The s_client driver.
 result: SClientResult = run("127.0.0.1", 4433, tls_version="1.3", tickets=2, timeout=5)
