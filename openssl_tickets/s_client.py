@@ -91,7 +91,8 @@ class SClientResult:
     verify_code: int | None
     #: What is wrong with the certificate, in OpenSSL's words; None where nothing is.
     verify_error: str | None
-    #: The exit code of the program: 0 after an orderly end by either side, 1 after any other.
+    #: The exit code of the program: 0 after an orderly end by either side; after any other 1, or
+    #: the errno where the connection broke (104, ECONNRESET, for example).
     #: Negative: the signal that it was killed with.
     exit_code: int
     #: Everything the program printed, on standard output and standard error together.

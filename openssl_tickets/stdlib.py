@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from openssl_tickets.callbacks import Unraised
 
@@ -65,14 +66,22 @@ class _Call(threading.local):
 _call = _Call()
 
 
-@functools.cache
+# The subclass of each class, for as long as a context or a connection has it.
+_subclasses: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+
+
 def _raising(plain: Any) -> Any:
     """Returns the subclass of *plain* whose methods raise the exceptions of callbacks."""
     if hasattr(plain, "_keep_callback_exception"):
         return plain
-    methods = {name: _wrapped(getattr(plain, name)) for name in _METHODS if hasattr(plain, name)}
-    methods["_keep_callback_exception"] = _keep_callback_exception
-    return type(plain.__name__, (plain,), {**methods, "__doc__": plain.__doc__})
+    subclass = _subclasses.get(plain)
+    if subclass is None:
+        names: dict[str, Any] = {
+            name: _wrapped(getattr(plain, name)) for name in _METHODS if hasattr(plain, name)
+        }
+        names.update(_keep_callback_exception=_keep_callback_exception, __doc__=plain.__doc__)
+        subclass = _subclasses[plain] = type(plain.__name__, (plain,), names)
+    return subclass
 
 
 def _keep_callback_exception(
@@ -91,6 +100,8 @@ def _keep_callback_exception(
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
 
+    is_handshake = method.__name__ == "do_handshake"
+
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         outer = _call.change(self, None)
@@ -107,11 +118,15 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         else:
             unraised = _call.unraised
             if unraised is None:
+                if is_handshake:
+                    vars(self)["_has_shaken_hands"] = True
                 return result
         finally:
             _call.change(*outer)
-        if method.__name__ == "do_handshake" and getattr(self, "do_handshake_on_connect", False):
-            # wrap_socket and accept do it by themselves for an OSError, and from CPython 3.12 on.
+        shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
+        if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):
+            # wrap_socket and accept have not returned the socket yet, and would not close it: they
+            # do for an OSError, and from CPython 3.12 on for any exception.
             self.close()
         try:
             # Outside of the except clause, to leave it the context that it came with.

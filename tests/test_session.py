@@ -50,6 +50,49 @@ def test_both_sides_have_one(server_context: Any, client_context: Any) -> None:
     assert client_session.ticket_appdata == b""
 
 
+def _pair_of(library: str, server_file: Path) -> Any:
+    module = tls if library == "OpenSSL" else stdlib_tls
+    return module.Pair(module.server_context(server_file), module.client_context()).handshake()
+
+
+@pytest.mark.parametrize("library", ["OpenSSL", "ssl"])
+def test_of_a_session_object(library: str, server_file: Path) -> None:
+    """A session of pyOpenSSL or ssl can be looked into, also when its connection is gone."""
+    pair = _pair_of(library, server_file)
+    theirs = pair.session()
+    expected = openssl_tickets.get_session(pair.client)
+    assert expected is not None
+    del pair
+    gc.collect()
+    found = openssl_tickets.get_session(theirs)
+    assert found is not None
+    assert found.peer_certificate_der == expected.peer_certificate_der
+    # What is set through ours is in theirs, so it is the one session.
+    found.ticket_appdata = b"the same"
+    del found
+    again = openssl_tickets.get_session(theirs)
+    del theirs
+    gc.collect()
+    assert again is not None
+    assert again.ticket_appdata == b"the same"
+
+
+def test_of_a_session_object_without_a_session() -> None:
+    """A pyOpenSSL Session that no connection has given is refused."""
+    with pytest.raises(ValueError, match="holds no SSL_SESSION"):
+        openssl_tickets.get_session(SSL.Session())
+
+
+def test_of_what_only_says_that_it_is_a_session() -> None:
+    """An object that lies about its class is refused, and not read from."""
+
+    class Liar:
+        __class__ = ssl.SSLSession  # type: ignore[assignment]
+
+    with pytest.raises(TypeError):
+        openssl_tickets.get_session(Liar())
+
+
 @pytest.mark.parametrize("wrong", [None, "text", 3, bytearray(b"x"), memoryview(b"x")])
 def test_data_must_be_bytes(session: openssl_tickets.Session, wrong: Any) -> None:
     """Only bytes can be set; the data stays as it was."""

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -889,6 +890,40 @@ class TestRaiseCallbackErrors:
             setting13.handshake()
         assert caught == ["inner", "inner"]
 
+    def test_nested_handshake_of_another_class(
+        self, setting13: Setting, unraisable: Unraisable
+    ) -> None:
+        """What belongs to another connection is not raised by the call that is under way."""
+        inner = Setting(setting13.server_file)
+        error = Boom("inner")
+        inner.set(raising(error))
+
+        def generate(connection: Any, data: Any) -> None:
+            with pytest.raises(ssl.SSLError):
+                inner.handshake()
+
+        openssl_tickets.set_num_tickets(setting13.server_context, 1)
+        setting13.set(generate)
+        assert setting13.handshake().received == 1
+        assert [(seen, type(of)) for seen, of in unraisable.seen] == [(error, ssl.SSLObject)]
+        unraisable.seen.clear()
+
+    def test_two_threads_in_callbacks(self, setting13: Setting) -> None:
+        """Each of two threads that are in callbacks at once raises its own exception."""
+        inside = threading.Barrier(2)
+
+        def generate(connection: Any, data: Any) -> None:
+            inside.wait(stdlib_tls.TIMEOUT)
+            raise Boom(threading.get_ident())
+
+        def work(_: int) -> None:
+            with pytest.raises(Boom) as caught:
+                setting13.handshake()
+            assert caught.value.args == (threading.get_ident(),)
+
+        setting13.set(generate)
+        in_threads(2, work)
+
     def test_signal_at_the_first_line_of_the_trampoline(self, setting: Setting) -> None:
         """A KeyboardInterrupt that came while libssl was at work is raised by the call as well."""
 
@@ -1281,7 +1316,9 @@ class TestBadInput:
 
         def close() -> None:
             try:
-                for _ in range(300):
+                # Bounded, since two busy threads leave this one little of the interpreter.
+                end = time.monotonic() + 1
+                while time.monotonic() < end:
                     plain, other = socket.socketpair()
                     with other:
                         server = setting13.server_context.wrap_socket(
