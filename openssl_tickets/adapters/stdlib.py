@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import platform
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -31,7 +30,6 @@ CData = Any
 _HEADER = object.__basicsize__  # bytes
 _POINTER = ffi.sizeof("void *")
 
-_lock = threading.Lock()
 _proved = False
 
 
@@ -140,11 +138,11 @@ def prove_same_libssl() -> None:
     global _proved
     if _proved:
         return
-    with _lock:
-        module = sys.modules["_ssl"]
-        _prove_library(module)
-        _prove_layout(module)
-        _proved = True
+    # Threads that come at once prove it each for itself: a lock would not survive a fork.
+    module = sys.modules["_ssl"]
+    _prove_library(module)
+    _prove_layout(module)
+    _proved = True
 
 
 def _prove_library(module: Any) -> None:
