@@ -433,13 +433,15 @@ class TestWhatCallbacksAreGiven:
         assert [ticket.appdata for ticket in setting.recorder.tickets] == [b"data"]
 
     def test_without_owner(self, setting: Setting) -> None:
-        """Where ssl's classes were not used, the object of _ssl itself."""
+        """Where ssl's classes were not used, the object of _ssl itself, which works as well."""
         setting.install()
         pair = setting.pair()
         pair.server = setting.server_context._wrap_bio(pair.to_server, pair.to_client, True)
         pair.handshake()
         assert setting.recorder.connections
         assert all(each is pair.server for each in setting.recorder.connections)
+        assert openssl_tickets.get_num_tickets(pair.server) == 2
+        assert openssl_tickets.get_session(pair.server) is not None
 
     def test_works_within_the_callback(self, setting13: Setting) -> None:
         """In a callback the package's functions take the connection, and so do ssl's methods."""

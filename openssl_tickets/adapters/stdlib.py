@@ -39,11 +39,14 @@ def is_context(value: object) -> bool:
 
 
 def is_connection(value: object) -> bool:
-    """Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``; ``ssl`` is not imported."""
+    """
+    Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, or what callbacks get of a
+    connection that was made without these classes; ``ssl`` is not imported to find out.
+    """
     module = sys.modules.get("ssl")
     if isinstance(value, getattr(module, "SSLSocket", ())):
         return True
-    return isinstance(value, getattr(module, "SSLObject", ()))
+    return isinstance(value, getattr(module, "SSLObject", ())) or _is_sslobj(value)
 
 
 def to_ssl_ctx(context: Any) -> CData:
@@ -70,8 +73,8 @@ def to_ssl(connection: Any) -> CData:
         RuntimeError: this CPython's objects are not as they are known to be.
     """
     prove_same_libssl()
-    sslobj = getattr(connection, "_sslobj", None)
-    if not _is(sslobj, sys.modules["_ssl"]._SSLSocket):
+    sslobj = connection if _is_sslobj(connection) else getattr(connection, "_sslobj", None)
+    if not _is_sslobj(sslobj):
         raise ValueError(
             f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
             "or has been closed or unwrapped"
@@ -196,6 +199,10 @@ def _num_tickets_agree(context: Any) -> bool:
         return False
     lib.SSL_CTX_set_num_tickets(ssl_ctx, 5)
     return bool(context.num_tickets == 5)
+
+
+def _is_sslobj(value: object) -> bool:
+    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ()))
 
 
 def _is(value: object, kind: Any) -> bool:

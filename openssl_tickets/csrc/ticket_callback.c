@@ -359,7 +359,6 @@ static slot *slot_of(SSL_CTX *ctx)
     found = SSL_CTX_get_ex_data(ctx, ctx_index);
     if (found == NULL && SSL_CTX_set_ex_data(ctx, ctx_index, made)) {
         made->ctx = ctx;
-        made->born = ++slots;
         found = made;
         made = NULL;
     }
@@ -402,6 +401,8 @@ static int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_ge
     of_ctx->current = added;
     keep_out_of_cache(of_ctx, has_decrypt);
     if (replaced == NULL) {
+        /* In one piece with the callbacks: note_birth waits for the lock. */
+        of_ctx->born = ++slots;
         SSL_CTX_set_client_hello_cb(ctx, hello_came, of_ctx);
         SSL_CTX_set_session_ticket_cb(ctx, generate_ticket, decrypt_ticket, of_ctx);
     }
