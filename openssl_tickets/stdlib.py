@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ssl
 import threading
@@ -56,12 +57,6 @@ class _Call(threading.local):
     connection: Any = None
     unraised: Unraised | None = None
 
-    def change(self, connection: Any, unraised: Unraised | None) -> tuple[Any, Unraised | None]:
-        """Sets both, and returns what they were."""
-        before = self.connection, self.unraised
-        self.connection, self.unraised = connection, unraised
-        return before
-
 
 _call = _Call()
 
@@ -104,8 +99,10 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        outer = _call.change(self, None)
+        outer = _call.connection, _call.unraised
         try:
+            # Here and below without a call: a signal must not come in between.
+            _call.connection, _call.unraised = self, None
             result = method(self, *args, **kwargs)
         except ssl.SSLError:
             unraised = _call.unraised
@@ -122,13 +119,14 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
                     vars(self)["_has_shaken_hands"] = True
                 return result
         finally:
-            _call.change(*outer)
+            _call.connection, _call.unraised = outer
         shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
-        if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):
-            # wrap_socket and accept have not returned the socket yet, and would not close it: they
-            # do for an OSError, and from CPython 3.12 on for any exception.
-            self.close()
         try:
+            if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):
+                # wrap_socket and accept have not returned the socket yet, and would not close it:
+                # they do for an OSError, and from CPython 3.12 on for any exception.
+                with contextlib.suppress(OSError):
+                    self.close()
             # Outside of the except clause, to leave it the context that it came with.
             unraised.raise_first()
         finally:

@@ -1905,3 +1905,50 @@ class TestProof:
             assert appdata_of(pair.server) == b"of pyOpenSSL"
             recorder.clear()
         assert unraisable.seen == []
+
+
+class TestInTheMiddle:
+    def test_freed_by_an_exception(self, unraisable: Unraisable) -> None:
+        """A context that goes as an exception comes up is forgotten, and the exception stays."""
+
+        def made() -> ssl.SSLContext:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            openssl_tickets.set_session_ticket_callback(context, lambda *_: None)
+            return context
+
+        nothing: dict[str, object] = {}
+        before = len(callbacks.policies)
+        for _ in range(3):
+            with pytest.raises(FileNotFoundError):
+                made().load_cert_chain("/nonexistent")
+            with pytest.raises(KeyError):
+                _ = (made(), nothing["x"])
+        assert unraisable.seen == []
+        assert len(callbacks.policies) == before
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 runs handlers ahead of a finally")
+    def test_signals_leave_no_connection_behind(self, setting13: Setting) -> None:
+        """Whenever a signal's handler raises, the thread is in no call afterwards."""
+
+        def interrupt(*_: object) -> None:
+            if shaking:
+                raise Boom
+
+        stdlib.raise_callback_errors(setting13.server_context)
+        shaking = False
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for turn in range(1000):
+                server = setting13.pair().server
+                with contextlib.suppress(Boom):
+                    shaking = True
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + turn % 60))
+                    for _ in range(100):
+                        with contextlib.suppress(ssl.SSLWantReadError):
+                            server.do_handshake()
+                shaking = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                assert stdlib._call.connection is None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

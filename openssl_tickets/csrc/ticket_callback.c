@@ -38,6 +38,21 @@ static int ctx_index = -1, ssl_index = -1, birth_index = -1, accepted_index = -1
 static int offered_index = -1;
 static uintptr_t slots = 0, numbers = 0; /* under the lock: how many have been given out */
 
+/*
+ * An SSL_CTX or SSL of _ssl is freed in the midst of whatever drops it, also of an exception that is
+ * on its way up: Python must not be entered with that one set.
+ */
+static void forget_number(uintptr_t number)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    openssl_tickets_forget(number);
+    PyErr_Restore(type, value, traceback);
+    PyGILState_Release(state);
+}
+
 static void release_policy(policy *released)
 {
     int references;
@@ -51,7 +66,7 @@ static void release_policy(policy *released)
         return;
     /* After the interpreter has begun to finalize there is nothing left to tidy up in Python. */
     if (Py_IsInitialized())
-        openssl_tickets_forget(released->number);
+        forget_number(released->number);
     OPENSSL_free(released);
 }
 
