@@ -147,7 +147,8 @@ def set_session_ticket_callback(
 
     The two replace those that were set before, as one: a handshake goes on with the pair that its
     first callback was of; later ones, and tickets on demand, take the new pair. It may be called
-    at any time, on any thread. Both None removes them.
+    at any time, on any thread. (A context's very first pair takes part in the handshakes that are
+    under way: of two tickets, perhaps only the second asks it.) Both None removes them.
 
     The callbacks are called on the thread that calls into libssl for the connection, and are kept
     for as long as a connection can call them. What they raise ends the connection: with a
