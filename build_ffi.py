@@ -30,10 +30,22 @@ LIBSSL_CDEF = (
     "errors",
     "num_tickets",
     "session",
+    "session_cache",
     "ticket_callback",
+    "session_callback",
+    "post_handshake_auth",
     "stdlib",
 )
-LIBSSL_CSRC = ("shared_object", "errors", "lock", "session", "ticket_callback", "stdlib")
+LIBSSL_CSRC = (
+    "shared_object",
+    "errors",
+    "lock",
+    "session",
+    "policy",
+    "ticket_callback",
+    "session_callback",
+    "stdlib",
+)
 
 PYOPENSSL_CDEF = (
     "crypto",

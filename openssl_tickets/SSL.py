@@ -11,12 +11,16 @@ Importing it puts pyOpenSSL on the system's libssl, see
 
 from __future__ import annotations
 
+import sys
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import openssl_tickets
 from openssl_tickets.callbacks import Unraised
 from openssl_tickets.errors import drain_error_queue
+from openssl_tickets.post_handshake_auth import VERIFY_POST_HANDSHAKE as VERIFY_POST_HANDSHAKE
+from openssl_tickets.session_cache import SessionStats
+from openssl_tickets.session_callback import NewSessionCallback, RemoveSessionCallback
 from openssl_tickets.ticket_callback import DecryptCallback, GenerateCallback
 
 openssl_tickets.use_system_openssl()
@@ -115,7 +119,6 @@ if TYPE_CHECKING:
         OP_NO_TLSv1_1 as OP_NO_TLSv1_1,
         OP_NO_TLSv1_2 as OP_NO_TLSv1_2,
         OP_NO_TLSv1_3 as OP_NO_TLSv1_3,
-        Session as Session,
         SSLeay_version as SSLeay_version,
         SSLv23_METHOD as SSLv23_METHOD,
         SysCallError as SysCallError,
@@ -151,6 +154,7 @@ class _Unraised(Unraised):
 
     def __call__(self, ssl: Any, result: int) -> None:
         del vars(self.connection)["_raise_ssl_error"]
+        is_handshake = sys._getframe().f_back.f_code is _DO_HANDSHAKE  # type: ignore[union-attr]
         try:
             self.connection._raise_ssl_error(ssl, result)
         except OpenSSL.SSL.Error:
@@ -159,6 +163,10 @@ class _Unraised(Unraised):
             drain_error_queue()  # pyOpenSSL has not come round to that
             self.report()  # now, since the traceback of what is raised holds them
             raise
+        else:
+            if not is_handshake and not self.is_fatal:
+                self.report()  # what has been read or written must not be lost
+                return
         # Outside of the except clause, to leave it the context that it came with.
         self.raise_first()
 
@@ -169,6 +177,17 @@ _RAISING_METHODS = frozenset(
     for method in vars(OpenSSL.SSL.Connection).values()
     if isinstance(method, FunctionType) and "_raise_ssl_error" in method.__code__.co_names
 )
+
+_DO_HANDSHAKE = OpenSSL.SSL.Connection.do_handshake.__code__
+
+
+class Session(openssl_tickets.Session, OpenSSL.SSL.Session):
+    """
+    ``OpenSSL.SSL.Session`` that is an :class:`openssl_tickets.Session` too.
+
+    It comes from :meth:`Connection.get_session`. What ``from_der``, ``from_pem`` and ``copy``
+    return belongs to no context, and is an :class:`openssl_tickets.Session` only.
+    """
 
 
 class Context(OpenSSL.SSL.Context):
@@ -191,6 +210,34 @@ class Context(OpenSSL.SSL.Context):
         """See :func:`openssl_tickets.set_session_ticket_callback`."""
         openssl_tickets.set_session_ticket_callback(self, generate, decrypt, data)
 
+    def set_new_session_callback(
+        self, callback: NewSessionCallback | None, data: Any = None
+    ) -> None:
+        """See :func:`openssl_tickets.set_new_session_callback`."""
+        openssl_tickets.set_new_session_callback(self, callback, data)
+
+    def set_remove_session_callback(
+        self, callback: RemoveSessionCallback | None, data: Any = None
+    ) -> None:
+        """See :func:`openssl_tickets.set_remove_session_callback`."""
+        openssl_tickets.set_remove_session_callback(self, callback, data)
+
+    def set_post_handshake_auth(self, enabled: bool) -> None:
+        """See :func:`openssl_tickets.set_post_handshake_auth`."""
+        openssl_tickets.set_post_handshake_auth(self, enabled)
+
+    def session_stats(self) -> SessionStats:
+        """See :func:`openssl_tickets.session_stats`."""
+        return openssl_tickets.session_stats(self)
+
+    def get_session_timeout(self) -> int:
+        """See :func:`openssl_tickets.get_session_timeout`."""
+        return openssl_tickets.get_session_timeout(self)
+
+    def set_session_timeout(self, seconds: SupportsIndex) -> None:
+        """See :func:`openssl_tickets.set_session_timeout`."""
+        openssl_tickets.set_session_timeout(self, seconds)
+
 
 class Connection(OpenSSL.SSL.Connection):
     """
@@ -212,6 +259,39 @@ class Connection(OpenSSL.SSL.Connection):
         """See :func:`openssl_tickets.new_session_ticket`."""
         openssl_tickets.new_session_ticket(self)
 
+    def get_session(self) -> Session | None:
+        """As in ``OpenSSL.SSL``, and see :func:`openssl_tickets.get_session`."""
+        theirs = super().get_session()
+        if theirs is None:
+            return None
+        ours = openssl_tickets.get_session(theirs)
+        session = Session.__new__(Session)
+        session._pointer = ours._pointer  # type: ignore[union-attr]
+        vars(session).update(vars(theirs))
+        return session
+
+    def set_session(self, session: object) -> None:
+        """
+        As in ``OpenSSL.SSL`` for a session of pyOpenSSL's, and see
+        :func:`openssl_tickets.set_session` for any other.
+        """
+        if isinstance(session, OpenSSL.SSL.Session):
+            super().set_session(session)
+        else:
+            openssl_tickets.set_session(self, session)
+
+    def session_reused(self) -> bool:
+        """See :func:`openssl_tickets.session_reused`."""
+        return openssl_tickets.session_reused(self)
+
+    def set_post_handshake_auth(self, enabled: bool) -> None:
+        """See :func:`openssl_tickets.set_post_handshake_auth`."""
+        openssl_tickets.set_post_handshake_auth(self, enabled)
+
+    def verify_client_post_handshake(self) -> None:
+        """See :func:`openssl_tickets.verify_client_post_handshake`."""
+        openssl_tickets.verify_client_post_handshake(self)
+
     def accept(self) -> tuple[Connection, Any]:
         """As in ``OpenSSL.SSL``, but what is returned is a connection of this class."""
         client, address = self._socket.accept()  # type: ignore[union-attr] # as in pyOpenSSL
@@ -219,7 +299,9 @@ class Connection(OpenSSL.SSL.Connection):
         connection.set_accept_state()
         return connection, address
 
-    def _keep_callback_exception(self, exception: BaseException, caller: FrameType | None) -> bool:
+    def _keep_callback_exception(
+        self, exception: BaseException, caller: FrameType | None, is_fatal: bool
+    ) -> bool:
         """Takes over *exception* if *caller*, which has called libssl, is there to raise it."""
         if (
             caller is None
@@ -229,7 +311,7 @@ class Connection(OpenSSL.SSL.Connection):
             return False
         unraised = vars(self).get("_raise_ssl_error")
         if isinstance(unraised, _Unraised):
-            unraised.exceptions.append(exception)
+            unraised.add(exception, is_fatal)
         else:
-            vars(self)["_raise_ssl_error"] = _Unraised(self, exception)
+            vars(self)["_raise_ssl_error"] = _Unraised(self, exception, is_fatal)
         return True

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from openssl_tickets._libssl import ffi, lib
@@ -33,20 +33,42 @@ def surface(
     traceback: TracebackType | None,
 ) -> None:
     """
-    Takes an exception out of a callback: the ``onerror`` of every ``ffi.def_extern``.
+    Takes an exception out of a callback: the ``onerror`` of every ``ffi.def_extern`` whose failure
+    ends the connection.
 
     libssl gets the answer that fails closed, which is 0 everywhere. The exception goes to the
     connection where its class can raise it from the call that is under way, and else to
     ``sys.unraisablehook`` with the connection as the object.
     """
+    # Below this frame there is only the one that has called libssl.
+    _surface(exception, traceback, sys._getframe().f_back, True)
+
+
+def surface_announcement(
+    exception_type: type[BaseException],
+    exception: BaseException,
+    traceback: TracebackType | None,
+) -> None:
+    """
+    The same for a callback that libssl asks nothing of: the connection goes on, and the exception
+    is raised only from a call that has nothing else to return.
+    """
+    _surface(exception, traceback, sys._getframe().f_back, False)
+
+
+def _surface(
+    exception: BaseException,
+    traceback: TracebackType | None,
+    caller: FrameType | None,
+    is_fatal: bool,
+) -> None:
     exception.__traceback__ = traceback  # cffi hands it over on the side
     connection = None
     try:
         if traceback is not None:
             connection = _connection_in(traceback.tb_frame.f_locals)
         keep = getattr(type(connection), "_keep_callback_exception", None)
-        # Below this frame there is only the one that has called libssl.
-        if keep is not None and keep(connection, exception, sys._getframe().f_back):
+        if keep is not None and keep(connection, exception, caller, is_fatal):
             return
     except BaseException as another:  # a KeyboardInterrupt, here and now
         report(another, connection)
@@ -73,10 +95,17 @@ class Unraised:
     """
 
     exceptions: list[BaseException] = []  # noqa: RUF012 (until a signal lets __init__ run)
+    is_fatal = False
+    """Whether any of them ends the connection."""
 
-    def __init__(self, connection: Any, exception: BaseException) -> None:
+    def __init__(self, connection: Any, exception: BaseException, is_fatal: bool) -> None:
         self.connection = connection
         self.exceptions = [exception]
+        self.is_fatal = is_fatal
+
+    def add(self, exception: BaseException, is_fatal: bool) -> None:
+        self.exceptions.append(exception)
+        self.is_fatal |= is_fatal
 
     def raise_first(self) -> NoReturn:
         """Raises the first of the exceptions; the others are reported in the end."""

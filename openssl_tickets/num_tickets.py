@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import SupportsIndex
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
 from openssl_tickets.errors import Error, drain_error_queue, raise_error
+from openssl_tickets.integers import checked
 
 _SIZE_MAX = 2 ** (8 * ffi.sizeof("size_t")) - 1
 
@@ -64,7 +64,7 @@ def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -
 
     libssl: ``SSL_CTX_set_num_tickets``, ``SSL_set_num_tickets`` (OpenSSL 1.1.1).
     """
-    number = _checked(num_tickets)
+    number = checked("num_tickets", num_tickets, 0, _SIZE_MAX)
     if adapters.is_context(context_or_connection):
         context = adapters.to_ssl_ctx(context_or_connection)
         if not lib.SSL_CTX_set_num_tickets(context.pointer, number):
@@ -116,19 +116,3 @@ def new_session_ticket(connection: object) -> None:
     else:
         reason = "libssl gave no reason"
     raise Error(f"SSL_new_session_ticket failed: {reason}")
-
-
-def _checked(num_tickets: SupportsIndex) -> int:
-    if isinstance(num_tickets, bool):
-        raise TypeError(f"num_tickets must be an int, not the bool {num_tickets!r}")
-    try:
-        number = operator.index(num_tickets)
-    except TypeError:
-        raise TypeError(
-            f"num_tickets must be an int, not {type(num_tickets).__name__}: {num_tickets!r:.80}"
-        ) from None
-    if number < 0:
-        raise ValueError(f"num_tickets must be 0 or more, not {number}")
-    if number > _SIZE_MAX:
-        raise ValueError(f"num_tickets must be at most {_SIZE_MAX} (a size_t), not {number}")
-    return number

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from openssl_tickets.callbacks import Unraised
@@ -80,15 +80,15 @@ def _raising(plain: Any) -> Any:
 
 
 def _keep_callback_exception(
-    connection: Any, exception: BaseException, caller: FrameType | None
+    connection: Any, exception: BaseException, caller: FrameType | None, is_fatal: bool
 ) -> bool:
     """Takes over *exception* if a wrapped method of *connection* is there to raise it."""
     if _call.connection is not connection:
         return False
     if _call.unraised is None:
-        _call.unraised = Unraised(connection, exception)
+        _call.unraised = Unraised(connection, exception, is_fatal)
     else:
-        _call.unraised.exceptions.append(exception)
+        _call.unraised.add(exception, is_fatal)
     return True
 
 
@@ -113,10 +113,13 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
                 _call.unraised.report()  # now, since what is raised is not what it led to
             raise
         else:
-            unraised = _call.unraised
+            unraised = cast("Unraised | None", _call.unraised)  # mypy takes it for None still
             if unraised is None:
                 if is_handshake:
                     vars(self)["_has_shaken_hands"] = True
+                return result
+            if not is_handshake and not unraised.is_fatal:
+                unraised.report()  # what has been read or written must not be lost
                 return result
         finally:
             _call.connection, _call.unraised = outer

@@ -16,10 +16,10 @@ from tests import tls
 
 
 def test_has_all_of_openssl_ssl() -> None:
-    """Every name of OpenSSL.SSL is here, and is the same but for the two classes."""
+    """Every name of OpenSSL.SSL is here, and is the same but for the three classes."""
     names = [name for name in dir(OpenSSL.SSL) if not name.startswith("__")]
     assert len(names) > 120
-    own = {"Context", "Connection"}
+    own = {"Context", "Connection", "Session"}
     for name in names:
         theirs, ours = getattr(OpenSSL.SSL, name), getattr(SSL, name)
         if name in own:
@@ -36,7 +36,7 @@ def test_type_checkers_see_the_same_names() -> None:
     """The names that are spelled out for type checkers are those that pyOpenSSL has."""
     source = Path(SSL.__file__).read_text()
     spelled = set(re.findall(r"^        (\w+) as \1,$", source, re.MULTILINE))
-    names = set(OpenSSL.SSL.__all__) - {"Context", "Connection"}
+    names = set(OpenSSL.SSL.__all__) - {"Context", "Connection", "Session"}
     newest = tuple(map(int, OpenSSL.__version__.split(".")[:2])) >= (26, 4)
     assert spelled == names if newest else spelled >= names
 

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import OpenSSL.SSL
 import pytest
 from hypothesis import given, strategies as st
 
@@ -80,7 +81,7 @@ def test_of_a_session_object(library: str, server_file: Path) -> None:
 def test_of_a_session_object_without_a_session() -> None:
     """A pyOpenSSL Session that no connection has given is refused."""
     with pytest.raises(ValueError, match="holds no SSL_SESSION"):
-        openssl_tickets.get_session(SSL.Session())
+        openssl_tickets.get_session(OpenSSL.SSL.Session())
 
 
 def test_of_what_only_says_that_it_is_a_session() -> None:

@@ -767,7 +767,7 @@ class TestExceptions:
             end = time.monotonic() + 60.0
             while interrupted < 20 and time.monotonic() < end:
                 unraisable.seen.clear()
-                assert connection._keep_callback_exception(Boom(), caller)
+                assert connection._keep_callback_exception(Boom(), caller, True)
                 came = chained = False
                 signal.setitimer(signal.ITIMER_REAL, next(delays))  # once
                 try:

@@ -19,6 +19,7 @@
 #include <dlfcn.h>
 #include <string.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #endif

@@ -96,3 +96,126 @@ static void openssl_tickets_free_copy(void *copy, size_t len)
 {
     OPENSSL_clear_free(copy, len);
 }
+
+/* Copies a session, its application data in one piece; NULL when there is no memory. */
+static SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session)
+{
+    SSL_SESSION *copy;
+
+    lock_acquire();
+    copy = SSL_SESSION_dup(session);
+    lock_release();
+    return copy;
+}
+
+/* More than the longest that libssl keeps in a session. */
+#define OPENSSL_TICKETS_MAX_MASTER_KEY 1024
+
+/* Whether both are of one handshake and one ticket: what may change later is not looked at. */
+static int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other)
+{
+    unsigned char key[OPENSSL_TICKETS_MAX_MASTER_KEY], other_key[OPENSSL_TICKETS_MAX_MASTER_KEY];
+    const unsigned char *id, *other_id, *ticket = NULL, *other_ticket = NULL;
+    unsigned int id_len, other_id_len;
+    size_t len = 0, other_len = 0, key_len, other_key_len;
+    int same;
+
+    id = SSL_SESSION_get_id(one, &id_len);
+    other_id = SSL_SESSION_get_id(other, &other_id_len);
+    SSL_SESSION_get0_ticket(one, &ticket, &len);
+    SSL_SESSION_get0_ticket(other, &other_ticket, &other_len);
+    key_len = SSL_SESSION_get_master_key(one, key, sizeof(key));
+    other_key_len = SSL_SESSION_get_master_key(other, other_key, sizeof(other_key));
+    same = SSL_SESSION_get_protocol_version(one) == SSL_SESSION_get_protocol_version(other)
+           && id_len == other_id_len && CRYPTO_memcmp(id, other_id, id_len) == 0
+           && len == other_len && (len == 0 || CRYPTO_memcmp(ticket, other_ticket, len) == 0)
+           && key_len == other_key_len && CRYPTO_memcmp(key, other_key, key_len) == 0;
+    OPENSSL_cleanse(key, sizeof(key));
+    OPENSSL_cleanse(other_key, sizeof(other_key));
+    return same;
+}
+
+/*
+ * Encodes the session to a new place, which the caller frees with openssl_tickets_free_copy;
+ * returns its length, or 0 or less where the session has no cipher yet, or there is no memory.
+ */
+static int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der)
+{
+    int len;
+
+    *der = NULL;
+    lock_acquire();
+    len = i2d_SSL_SESSION(session, der);
+    lock_release();
+    return len;
+}
+
+/* Decodes a session that takes up all of der; NULL if it does not, or is none. */
+static SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len)
+{
+    const unsigned char *end = der;
+    SSL_SESSION *session = d2i_SSL_SESSION(NULL, &end, (long)len);
+
+    if (session != NULL && end != der + len) {
+        SSL_SESSION_free(session);
+        session = NULL;
+    }
+    return session;
+}
+
+/* The same in PEM. */
+static int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem)
+{
+    BIO *memory = BIO_new(BIO_s_mem());
+    char *data;
+    long len = 0;
+    int written;
+
+    *pem = NULL;
+    if (memory == NULL)
+        return 0;
+    lock_acquire();
+    written = PEM_write_bio_SSL_SESSION(memory, session);
+    lock_release();
+    if (written && (len = BIO_get_mem_data(memory, &data)) > 0) {
+        *pem = OPENSSL_memdup(data, len);
+        if (*pem == NULL)
+            len = 0;
+    }
+    BIO_free(memory);
+    return (int)len;
+}
+
+/*
+ * Reads the first block of pem into a new place, freed in the same way. Returns 1 if it is a
+ * session's, 0 if there is none or it is no proper block, -1 if it is of another kind, -2 if it is
+ * encrypted; rest is how many bytes come after it.
+ */
+static int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
+                                    size_t *der_len, size_t *rest)
+{
+    BIO *memory = BIO_new_mem_buf(pem, (int)len);
+    char *name = NULL, *header = NULL;
+    long data_len = 0;
+    int result = 0;
+
+    *der = NULL;
+    *der_len = 0;
+    if (memory == NULL)
+        return 0;
+    /* Not PEM_read_bio_SSL_SESSION, which would ask the terminal for a passphrase. */
+    if (PEM_read_bio(memory, &name, &header, der, &data_len)) {
+        if (strcmp(name, PEM_STRING_SSL_SESSION) != 0)
+            result = -1;
+        else if (*header != '\0')
+            result = -2;
+        else
+            result = 1;
+        *der_len = data_len;
+        *rest = BIO_ctrl_pending(memory);
+    }
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    BIO_free(memory);
+    return result;
+}

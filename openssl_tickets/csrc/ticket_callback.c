@@ -1,74 +1,23 @@
 /*
- * What stands between libssl and the ticket callbacks in Python.
- *
- *   SSL_CTX --ex_data--> slot --current--> policy <--ex_data-- SSL
- *
- * A policy is a pair of callbacks. Python holds the callables, in a dict under the policy's number;
- * what is here tells when the number is needed no more. The slot is made once per SSL_CTX and
- * libssl is given its address once, since libssl reads its two callbacks and their argument one by
- * one while handshakes run; a new pair of callbacks is a new policy in the old slot. An SSL keeps
- * the policy of a handshake's first callback, so that each handshake sees one whole pair.
+ * What stands between libssl and the ticket callbacks in Python: see policy.c. An SSL keeps the
+ * policy of a handshake's first callback, so that each handshake sees one whole pair.
  */
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
-
-typedef struct {
-    int references;            /* under the lock: the slot's and those of the SSLs */
-    uintptr_t number;
-    int has_generate;
-    int has_decrypt;
-} policy;
-
-typedef struct {
-    SSL_CTX *ctx;              /* the one that holds the slot */
-    uintptr_t born;            /* how many slots there were, with this one */
-    policy *current;           /* under the lock; NULL before the first policy */
-    long own_mode;             /* under the lock: see keep_out_of_cache */
-    long closed_mode;
-} slot;
 
 static int openssl_tickets_generate(SSL *ssl, uintptr_t policy);
 static int openssl_tickets_refuse(SSL *ssl, uintptr_t policy, int reason);
 static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, size_t keyname_len,
                                                  SSL_TICKET_STATUS status, uintptr_t policy,
                                                  const char *appdata, size_t appdata_len);
-static void openssl_tickets_forget(uintptr_t policy);
 
-static int ctx_index = -1, ssl_index = -1, birth_index = -1, accepted_index = -1;
-static int offered_index = -1;
-static uintptr_t slots = 0, numbers = 0; /* under the lock: how many have been given out */
-
-/*
- * An SSL_CTX or SSL of _ssl is freed in the midst of whatever drops it, also of an exception that is
- * on its way up: Python must not be entered with that one set.
- */
-static void forget_number(uintptr_t number)
-{
-    PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    openssl_tickets_forget(number);
-    PyErr_Restore(type, value, traceback);
-    PyGILState_Release(state);
-}
-
-static void release_policy(policy *released)
-{
-    int references;
-
-    if (released == NULL)
-        return;
-    lock_acquire();
-    references = --released->references;
-    lock_release();
-    if (references > 0)
-        return;
-    /* After the interpreter has begun to finalize there is nothing left to tidy up in Python. */
-    if (Py_IsInitialized())
-        forget_number(released->number);
-    OPENSSL_free(released);
-}
+/* session_callback.c */
+static void pin_announcing(SSL *ssl, const slot *of_ctx);
+static void announce(SSL *ssl, slot *of_ctx, SSL_SESSION *session);
+static void deliver_removed(void);
+static int ssl_index = -1, birth_index = -1, accepted_index = -1, offered_index = -1;
+static int announcing_index = -1, renewed_index = -1;
+static uintptr_t slots = 0; /* under the lock: how many there have been */
 
 /* Two that are never freed: "no callbacks", and "what is current when it is asked for". */
 static policy no_policy = {1, 0, 0, 0};
@@ -84,27 +33,6 @@ static int pin_policy(SSL *ssl, policy *pinned)
     }
     release_policy(replaced);
     return 1;
-}
-
-static policy *hold_policy(policy *held)
-{
-    lock_acquire();
-    held->references++;
-    lock_release();
-    return held;
-}
-
-static int before_tls13(const SSL *ssl)
-{
-    switch (SSL_version(ssl)) {
-    case TLS1_VERSION:
-    case TLS1_1_VERSION:
-    case TLS1_2_VERSION:
-    case DTLS1_VERSION:
-    case DTLS1_2_VERSION:
-        return 1;
-    }
-    return 0;
 }
 
 /*
@@ -170,39 +98,18 @@ static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
     return pin_policy(ssl, pinned) ? pinned : NULL;
 }
 
-/*
- * libssl resumes from its internal cache without asking the decrypt callback: a TLS 1.2 client by
- * its session id, a TLS 1.3 client by a stateful ticket. So while there is a decrypt callback it is
- * not to look there. Called with the lock held, as the policy is set; again as each client's hello
- * comes in, since the program may have set another mode in between; and once more when decrypt has
- * been asked, since it may have been removed meanwhile, and libssl looks into the cache after it.
- */
-static void keep_out_of_cache(slot *of_ctx, int closed)
-{
-    long mode = SSL_CTX_get_session_cache_mode(of_ctx->ctx);
-
-    if (closed) {
-        if (!(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP)) {
-            of_ctx->own_mode = mode;
-            of_ctx->closed_mode = mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
-            SSL_CTX_set_session_cache_mode(of_ctx->ctx, of_ctx->closed_mode);
-        }
-    } else if (of_ctx->closed_mode != 0) {
-        if (mode == of_ctx->closed_mode)
-            SSL_CTX_set_session_cache_mode(of_ctx->ctx, of_ctx->own_mode);
-        of_ctx->closed_mode = 0;
-    }
-}
-
 static int hello_came(SSL *ssl, int *alert, void *arg)
 {
     slot *of_ctx = arg;
 
-    (void)ssl, (void)alert;
+    (void)alert;
     if (of_ctx != NULL) {
         lock_acquire();
-        keep_out_of_cache(of_ctx, of_ctx->current->has_decrypt);
+        of_ctx->has_accepted = 1;
+        update_mode(of_ctx, of_ctx->current->has_decrypt);
         lock_release();
+        pin_announcing(ssl, of_ctx);
+        deliver_removed();
     }
     return SSL_CLIENT_HELLO_SUCCESS;
 }
@@ -212,7 +119,7 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
  * they fail closed once the interpreter has begun to finalize, and keep the error queue as libssl
  * left it. Where the policy has nothing to say they do not enter Python at all.
  */
-static int generate_ticket(SSL *ssl, void *arg)
+static int ask_generate(SSL *ssl, void *arg)
 {
     policy *pinned = pinned_policy(ssl, arg, 1);
     int refused = 0, answer;
@@ -234,6 +141,19 @@ static int generate_ticket(SSL *ssl, void *arg)
                      : openssl_tickets_generate(ssl, pinned->number);
     ERR_pop_to_mark();
     return answer == 1 && !refused;
+}
+
+/*
+ * A server's new sessions are announced from here, since libssl itself only tells of those that it
+ * could cache: of no ticket in TLS 1.2, and of none in the mode SSL_SESS_CACHE_OFF.
+ */
+static int generate_ticket(SSL *ssl, void *arg)
+{
+    if (!ask_generate(ssl, arg))
+        return 0;
+    if (arg != NULL)
+        announce(ssl, arg, SSL_get_session(ssl));
+    return 1;
 }
 
 static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
@@ -273,7 +193,7 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
     ERR_pop_to_mark();
     if (arg != NULL) {
         lock_acquire();
-        keep_out_of_cache(arg, 1);
+        update_mode(arg, 1);
         lock_release();
     }
     return answer;
@@ -317,6 +237,8 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
     if (freed == NULL)
         return;
     release_policy(freed->current);
+    release_policy(freed->announcing);
+    release_policy(freed->removing);
     OPENSSL_free(freed);
 }
 
@@ -325,15 +247,6 @@ static void unpin_policy(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index,
 {
     (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
     release_policy(ptr);
-}
-
-/* An SSL_dup begins without a policy; copying the pointer would release it twice. */
-static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
-                       long argl, void *argp)
-{
-    (void)to, (void)from, (void)index, (void)argl, (void)argp;
-    *from_d = NULL;
-    return 1;
 }
 
 static void note_birth(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
@@ -357,15 +270,18 @@ static void make_indexes(void)
     birth_index = SSL_get_ex_new_index(0, NULL, note_birth, NULL, NULL);
     accepted_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
     offered_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    announcing_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
+    renewed_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
 }
 
-/* Returns the slot of ctx, which is made and told to libssl the first time; NULL on failure. */
+/* Returns the slot of ctx, which is made the first time; NULL on failure. */
 static slot *slot_of(SSL_CTX *ctx)
 {
     slot *made, *found;
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
-        || birth_index < 0 || accepted_index < 0 || offered_index < 0)
+        || birth_index < 0 || accepted_index < 0 || offered_index < 0 || announcing_index < 0
+        || renewed_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
@@ -382,45 +298,55 @@ static slot *slot_of(SSL_CTX *ctx)
     return found;
 }
 
-/* Returns a number for a policy. None is ever given out twice. */
-static uintptr_t openssl_tickets_new_number(void)
+/* Makes a policy, which one reference is to; NULL when there is no memory. */
+static policy *new_policy(uintptr_t number, int has_generate, int has_decrypt)
 {
-    uintptr_t number;
+    policy *made = OPENSSL_zalloc(sizeof(*made));
 
-    lock_acquire();
-    number = ++numbers;
-    lock_release();
-    return number;
+    if (made != NULL) {
+        made->references = 1;
+        made->number = number;
+        made->has_generate = has_generate;
+        made->has_decrypt = has_decrypt;
+    }
+    return made;
 }
 
 /*
- * Makes the callables that Python holds under number the policy of ctx. Returns 1, or 0 when there
- * is no memory: then nothing has changed and Python may forget the number.
+ * Makes ticket_policy the one of the slot, and tells libssl of the slot if it is the first. Called
+ * with the lock held; returns the policy that has been replaced.
+ */
+static policy *replace_current(slot *of_ctx, policy *ticket_policy)
+{
+    policy *replaced = of_ctx->current;
+
+    of_ctx->current = ticket_policy;
+    if (replaced == NULL) {
+        /* In one piece with the callbacks: note_birth waits for the lock. */
+        of_ctx->born = ++slots;
+        SSL_CTX_set_client_hello_cb(of_ctx->ctx, hello_came, of_ctx);
+        SSL_CTX_set_session_ticket_cb(of_ctx->ctx, generate_ticket, decrypt_ticket, of_ctx);
+    }
+    return replaced;
+}
+
+/*
+ * Makes the callables that Python holds under number the ticket callbacks of ctx. Returns 1, or 0
+ * when there is no memory: then nothing has changed and Python may forget the number.
  */
 static int openssl_tickets_set_policy(SSL_CTX *ctx, uintptr_t number, int has_generate,
                                       int has_decrypt)
 {
-    policy *added = OPENSSL_zalloc(sizeof(*added)), *replaced;
+    policy *added = new_policy(number, has_generate, has_decrypt), *replaced;
     slot *of_ctx = slot_of(ctx);
 
     if (added == NULL || of_ctx == NULL) {
         OPENSSL_free(added);
         return 0;
     }
-    added->references = 1;
-    added->number = number;
-    added->has_generate = has_generate;
-    added->has_decrypt = has_decrypt;
     lock_acquire();
-    replaced = of_ctx->current;
-    of_ctx->current = added;
-    keep_out_of_cache(of_ctx, has_decrypt);
-    if (replaced == NULL) {
-        /* In one piece with the callbacks: note_birth waits for the lock. */
-        of_ctx->born = ++slots;
-        SSL_CTX_set_client_hello_cb(ctx, hello_came, of_ctx);
-        SSL_CTX_set_session_ticket_cb(ctx, generate_ticket, decrypt_ticket, of_ctx);
-    }
+    replaced = replace_current(of_ctx, added);
+    update_mode(of_ctx, has_decrypt);
     lock_release();
     release_policy(replaced);
     return 1;

@@ -1,0 +1,281 @@
+/*
+ * What stands between libssl and the callbacks for new and for removed sessions: see policy.c.
+ *
+ * A new session is announced where it is made or has come, on its own thread:
+ *
+ *   server  every ticket: generate_ticket; a TLS 1.2 session without one: new_session
+ *   client  new_session; a ticket that comes in a TLS 1.2 resumption: watch_states, as libssl has
+ *           no callback for it
+ *
+ * libssl tells of a removed session while it holds the lock of the SSL_CTX, which another thread may
+ * be waiting for that holds the GIL (_ssl frees its SSLs so). Waiting for the GIL there would be a
+ * deadlock. So a removed session is queued, and announced as soon as Python can be entered.
+ */
+static void openssl_tickets_new_session(SSL *ssl, SSL_SESSION *session, uintptr_t policy);
+static void openssl_tickets_removed_session(SSL_SESSION *session, uintptr_t policy);
+
+typedef struct removed {
+    SSL_SESSION *session;
+    policy *told;
+    struct removed *next;
+} removed;
+
+static removed *first_removed = NULL, **last_removed = &first_removed; /* under the lock */
+
+/* Tells the policy of a new session; takes over the reference to the policy, which may be NULL. */
+static void tell(SSL *ssl, policy *told, SSL_SESSION *session)
+{
+    SSL_SESSION *copy = NULL;
+
+    if (told == NULL)
+        return;
+    if (session != NULL && Py_IsInitialized()) {
+        /* A client's own session ends with its connection, unless that is shut down in order. */
+        if (!SSL_is_server(ssl))
+            copy = SSL_SESSION_dup(session);
+        ERR_set_mark();
+        openssl_tickets_new_session(ssl, copy != NULL ? copy : session, told->number);
+        ERR_pop_to_mark();
+        SSL_SESSION_free(copy);
+    }
+    release_policy(told);
+}
+
+static policy *hold_announcing(const slot *of_ctx)
+{
+    policy *held;
+
+    lock_acquire();
+    held = of_ctx->announcing;
+    if (held != NULL)
+        held->references++;
+    lock_release();
+    return held;
+}
+
+static void announce(SSL *ssl, slot *of_ctx, SSL_SESSION *session)
+{
+    tell(ssl, hold_announcing(of_ctx), session);
+}
+
+/* After an SNI switch, libssl still tells the first SSL_CTX, and offers no way back to it. */
+static void pin_announcing(SSL *ssl, const slot *of_ctx)
+{
+    policy *pinned = hold_announcing(of_ctx), *replaced = SSL_get_ex_data(ssl, announcing_index);
+
+    if (SSL_set_ex_data(ssl, announcing_index, pinned))
+        release_policy(replaced);
+    else
+        release_policy(pinned);
+}
+
+static slot *slot_of_connection(const SSL *ssl)
+{
+    return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), ctx_index);
+}
+
+static void state_changed(const SSL *ssl, int where, int ret);
+
+/* Puts state_changed in front of the program's own info callback. Called with the lock held. */
+static void watch_states(slot *of_ctx)
+{
+    void (*info)(const SSL *ssl, int where, int ret) = SSL_CTX_get_info_callback(of_ctx->ctx);
+
+    if (info != state_changed) {
+        of_ctx->own_info = info;
+        SSL_CTX_set_info_callback(of_ctx->ctx, state_changed);
+    }
+}
+
+/* What libssl calls with a session that it could cache. The reference stays with libssl. */
+static int new_session(SSL *ssl, SSL_SESSION *session)
+{
+    policy *pinned = SSL_get_ex_data(ssl, announcing_index);
+    slot *of_ctx = slot_of_connection(ssl);
+
+    deliver_removed();
+    if (SSL_is_server(ssl)) {
+        if (!before_tls13(ssl))
+            return 0; /* announced as it was generated */
+        if (pinned != NULL) {
+            tell(ssl, hold_policy(pinned), session);
+            return 0;
+        }
+    }
+    if (of_ctx != NULL) {
+        lock_acquire();
+        if (of_ctx->announcing != NULL)
+            watch_states(of_ctx); /* a callback that was set meanwhile has taken its place */
+        lock_release();
+        announce(ssl, of_ctx, session);
+    }
+    return 0;
+}
+
+/*
+ * libssl's info callback while new sessions are announced. In a TLS 1.2 resumption a new ticket
+ * replaces the client's session with a copy, and nobody is told.
+ */
+static void state_changed(const SSL *const_ssl, int where, int ret)
+{
+    SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
+    slot *of_ctx = slot_of_connection(ssl);
+    void (*own_info)(const SSL *ssl, int where, int ret) = NULL;
+    SSL_SESSION *resumed;
+
+    if (of_ctx != NULL) {
+        lock_acquire();
+        own_info = of_ctx->own_info;
+        if (where & SSL_CB_HANDSHAKE_START)
+            update_mode(of_ctx, of_ctx->current->has_decrypt);
+        lock_release();
+    }
+    if (own_info != NULL)
+        own_info(const_ssl, where, ret);
+    if (of_ctx == NULL || SSL_is_server(ssl))
+        return;
+    if (where & SSL_CB_HANDSHAKE_START) {
+        SSL_set_ex_data(ssl, renewed_index, NULL);
+        deliver_removed();
+    } else if (where == SSL_CB_CONNECT_LOOP) {
+        if (SSL_get_state(ssl) == TLS_ST_CR_SESSION_TICKET && before_tls13(ssl)
+            && SSL_session_reused(ssl))
+            SSL_set_ex_data(ssl, renewed_index, SSL_get_session(ssl));
+    } else if (where & SSL_CB_HANDSHAKE_DONE) {
+        /* Only compared: it may have been freed by now. */
+        resumed = SSL_get_ex_data(ssl, renewed_index);
+        if (resumed != NULL && SSL_get_session(ssl) != resumed)
+            announce(ssl, of_ctx, SSL_get_session(ssl));
+        SSL_set_ex_data(ssl, renewed_index, NULL);
+    }
+}
+
+static int deliver_when_pending(void *unused)
+{
+    (void)unused;
+    deliver_removed();
+    return 0;
+}
+
+/* What libssl calls with a session that it will not resume any more. */
+static void remove_session(SSL_CTX *ctx, SSL_SESSION *session)
+{
+    slot *of_ctx = SSL_CTX_get_ex_data(ctx, ctx_index);
+    removed *added;
+
+    if (of_ctx == NULL || !Py_IsInitialized())
+        return;
+    added = OPENSSL_zalloc(sizeof(*added));
+    if (added == NULL || !SSL_SESSION_up_ref(session)) {
+        OPENSSL_free(added);
+        return;
+    }
+    added->session = session;
+    lock_acquire();
+    added->told = of_ctx->removing;
+    if (added->told != NULL) {
+        added->told->references++;
+        *last_removed = added;
+        last_removed = &added->next;
+        added = NULL;
+    }
+    lock_release();
+    if (added != NULL) {
+        SSL_SESSION_free(session);
+        OPENSSL_free(added);
+        return;
+    }
+    /*
+     * The main thread comes round to it with its next bytecode. Where it is busy in C, or has too
+     * much pending, the next handshake of a context with these callbacks does.
+     */
+    Py_AddPendingCall(deliver_when_pending, NULL);
+}
+
+/* Announces the removed sessions. To be called where libssl holds no lock. */
+static void deliver_removed(void)
+{
+    removed *taken;
+
+    for (;;) {
+        lock_acquire();
+        taken = first_removed;
+        if (taken != NULL) {
+            first_removed = taken->next;
+            if (first_removed == NULL)
+                last_removed = &first_removed;
+        }
+        lock_release();
+        if (taken == NULL)
+            return;
+        if (Py_IsInitialized()) {
+            ERR_set_mark();
+            openssl_tickets_removed_session(taken->session, taken->told->number);
+            ERR_pop_to_mark();
+        }
+        SSL_SESSION_free(taken->session);
+        release_policy(taken->told);
+        OPENSSL_free(taken);
+    }
+}
+
+/* The two below return as openssl_tickets_set_policy does; number is 0 to have none. */
+
+static slot *slot_told_to_libssl(SSL_CTX *ctx)
+{
+    slot *of_ctx = slot_of(ctx);
+
+    if (of_ctx != NULL) {
+        lock_acquire();
+        if (of_ctx->current == NULL) {
+            no_policy.references++;
+            replace_current(of_ctx, &no_policy);
+        }
+        lock_release();
+    }
+    return of_ctx;
+}
+
+static int openssl_tickets_set_new_session(SSL_CTX *ctx, uintptr_t number)
+{
+    policy *added = number != 0 ? new_policy(number, 0, 0) : NULL, *replaced;
+    slot *of_ctx = slot_told_to_libssl(ctx);
+
+    if ((number != 0 && added == NULL) || of_ctx == NULL) {
+        OPENSSL_free(added);
+        return 0;
+    }
+    lock_acquire();
+    replaced = of_ctx->announcing;
+    of_ctx->announcing = added;
+    if (added != NULL) {
+        watch_states(of_ctx);
+        SSL_CTX_sess_set_new_cb(ctx, new_session);
+    } else if (SSL_CTX_get_info_callback(ctx) == state_changed) {
+        SSL_CTX_set_info_callback(ctx, of_ctx->own_info);
+    }
+    update_mode(of_ctx, of_ctx->current->has_decrypt);
+    lock_release();
+    release_policy(replaced);
+    return 1;
+}
+
+static int openssl_tickets_set_removed_session(SSL_CTX *ctx, uintptr_t number)
+{
+    policy *added = number != 0 ? new_policy(number, 0, 0) : NULL, *replaced;
+    slot *of_ctx = slot_told_to_libssl(ctx);
+
+    if ((number != 0 && added == NULL) || of_ctx == NULL) {
+        OPENSSL_free(added);
+        return 0;
+    }
+    lock_acquire();
+    replaced = of_ctx->removing;
+    of_ctx->removing = added;
+    /* Not left behind: a TLS 1.3 server caches each of its sessions because of it. */
+    SSL_CTX_sess_set_remove_cb(ctx, added != NULL ? remove_session : NULL);
+    update_mode(of_ctx, of_ctx->current->has_decrypt);
+    lock_release();
+    release_policy(replaced);
+    return 1;
+}

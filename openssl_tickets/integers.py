@@ -1,0 +1,29 @@
+"""Whole numbers for libssl, which would cut off what does not fit."""
+
+from __future__ import annotations
+
+import operator
+from typing import SupportsIndex
+
+
+def checked(name: str, value: SupportsIndex, smallest: int, largest: int, unit: str = "") -> int:
+    """
+    Returns *value* as an ``int`` that libssl can take.
+
+    Raises:
+        TypeError: *value* is not an integer (a ``bool`` is not taken for one).
+        ValueError: it is less than *smallest* or more than *largest*.
+    """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not the bool {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an int, not {type(value).__name__}: {value!r:.80}"
+        ) from None
+    if number < smallest:
+        raise ValueError(f"{name} must be {smallest} or more{unit}, not {number}")
+    if number > largest:
+        raise ValueError(f"{name} must be at most {largest}{unit}, not {number}")
+    return number
