@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def test_every_example_is_known() -> None:
     """There is no Python example that these tests pass over."""
-    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 4
+    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 5
 
 
 def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
@@ -91,6 +91,27 @@ def test_policy(server_context: Any, client_context: Any) -> None:
     names["users"]["revoked"].add(b"alice")
     pair = tls.Pair(server_context, client_context, session).handshake()
     assert (pair.reused, pair.received) == (False, 2)
+
+
+def test_client(
+    tmp_path: Path,
+    server_context: Any,
+    ca_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The client's second visit is resumed from what the first was given."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ca.pem").write_bytes(ca_file.read_bytes())
+
+    def serve(connection: Any) -> None:
+        connection.do_handshake()
+        connection.sendall(b"hello")
+
+    with tls.Server(server_context, serve) as server:
+        exec(example("client", server.port), {})  # noqa: S102 (it is ours)
+    assert capsys.readouterr().out == "(b'hello', False) (b'hello', True)\n"
+    assert server.errors == []
 
 
 def test_s_client(tmp_path: Path, server_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
