@@ -33,6 +33,7 @@ LIBSSL_CDEF = (
     "session_cache",
     "ticket_callback",
     "session_callback",
+    "ticket_keys",
     "post_handshake_auth",
     "stdlib",
 )
@@ -44,6 +45,7 @@ LIBSSL_CSRC = (
     "policy",
     "ticket_callback",
     "session_callback",
+    "ticket_keys",
     "stdlib",
 )
 

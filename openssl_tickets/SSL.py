@@ -22,6 +22,7 @@ from openssl_tickets.post_handshake_auth import VERIFY_POST_HANDSHAKE as VERIFY_
 from openssl_tickets.session_cache import SessionStats
 from openssl_tickets.session_callback import NewSessionCallback, RemoveSessionCallback
 from openssl_tickets.ticket_callback import DecryptCallback, GenerateCallback
+from openssl_tickets.ticket_keys import TicketKeys
 
 openssl_tickets.use_system_openssl()
 
@@ -209,6 +210,10 @@ class Context(OpenSSL.SSL.Context):
     ) -> None:
         """See :func:`openssl_tickets.set_session_ticket_callback`."""
         openssl_tickets.set_session_ticket_callback(self, generate, decrypt, data)
+
+    def set_ticket_keys(self, keys: TicketKeys | None) -> None:
+        """See :func:`openssl_tickets.set_ticket_keys`."""
+        openssl_tickets.set_ticket_keys(self, keys)
 
     def set_new_session_callback(
         self, callback: NewSessionCallback | None, data: Any = None

@@ -33,6 +33,7 @@ from openssl_tickets.ticket_callback import (
     TicketStatus,
     set_session_ticket_callback,
 )
+from openssl_tickets.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
 
 if not _lib.openssl_tickets_init():
     raise MemoryError("pthread_atfork failed")
@@ -45,6 +46,8 @@ __all__ = [
     "ReceivedTicket",
     "Session",
     "SessionStats",
+    "TicketKey",
+    "TicketKeys",
     "TicketReturn",
     "TicketStatus",
     "get_num_tickets",
@@ -60,6 +63,7 @@ __all__ = [
     "set_session",
     "set_session_ticket_callback",
     "set_session_timeout",
+    "set_ticket_keys",
     "use_system_openssl",
     "verify_client_post_handshake",
 ]

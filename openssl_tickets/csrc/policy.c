@@ -16,12 +16,15 @@ typedef struct {
     int has_decrypt;
 } policy;
 
+typedef struct openssl_tickets_keyring openssl_tickets_keyring; /* ticket_keys.c */
+
 typedef struct {
     SSL_CTX *ctx;              /* the one that holds the slot */
     uintptr_t born;            /* how many slots there were, with this one */
     policy *current;           /* under the lock; of the tickets; NULL before the first policy */
     policy *announcing;        /* under the lock; of new sessions, or NULL */
     policy *removing;          /* under the lock; of removed sessions, or NULL */
+    openssl_tickets_keyring *keyring; /* under the lock; NULL where libssl has keys of its own */
     int has_accepted;          /* under the lock: whether a client's hello has come */
     long own_mode;             /* under the lock: see update_mode */
     long mode;

@@ -17,9 +17,15 @@
 #endif
 
 #include <dlfcn.h>
+#include <stddef.h>
 #include <string.h>
+#include <time.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 
 #endif

@@ -15,8 +15,11 @@ static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, 
 static void pin_announcing(SSL *ssl, const slot *of_ctx);
 static void announce(SSL *ssl, slot *of_ctx, SSL_SESSION *session);
 static void deliver_removed(void);
+
+/* ticket_keys.c */
+static void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring);
 static int ssl_index = -1, birth_index = -1, accepted_index = -1, offered_index = -1;
-static int announcing_index = -1, renewed_index = -1;
+static int announcing_index = -1, renewed_index = -1, encrypting_index = -1;
 static uintptr_t slots = 0; /* under the lock: how many there have been */
 
 /* Two that are never freed: "no callbacks", and "what is current when it is asked for". */
@@ -153,7 +156,7 @@ static int generate_ticket(SSL *ssl, void *arg)
         return 0;
     if (arg != NULL)
         announce(ssl, arg, SSL_get_session(ssl));
-    return 1;
+    return SSL_set_ex_data(ssl, encrypting_index, arg);
 }
 
 static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
@@ -239,6 +242,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
     release_policy(freed->current);
     release_policy(freed->announcing);
     release_policy(freed->removing);
+    openssl_tickets_release_keyring(freed->keyring);
     OPENSSL_free(freed);
 }
 
@@ -272,6 +276,7 @@ static void make_indexes(void)
     offered_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
     announcing_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
     renewed_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    encrypting_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
 }
 
 /* Returns the slot of ctx, which is made the first time; NULL on failure. */
@@ -281,7 +286,7 @@ static slot *slot_of(SSL_CTX *ctx)
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
         || birth_index < 0 || accepted_index < 0 || offered_index < 0 || announcing_index < 0
-        || renewed_index < 0)
+        || renewed_index < 0 || encrypting_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
