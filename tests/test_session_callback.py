@@ -101,6 +101,27 @@ class Setting:
         set_session_ticket_callback(self.server_context, None, renewing)
 
 
+def ends_sessions(setting: Setting) -> bool:
+    """
+    Whether a connection that is freed without a shutdown takes its session with it. libssl does so;
+    newer versions of ssl see to it that it does not.
+    """
+    other = Setting(setting.library, setting.version, setting.server_file)
+    pair = other.handshake()
+    session = get_session(pair.client)
+    assert session is not None
+    del pair
+    gc.collect()
+    ends = not session.is_resumable
+    assert ends or setting.library == "ssl"
+    return ends
+
+
+def skip_unless_sessions_end(setting: Setting) -> None:
+    if not ends_sessions(setting):
+        pytest.skip("this version of ssl lets no session end with its connection")
+
+
 def no_tickets(context: Any) -> None:
     if isinstance(context, ssl.SSLContext):
         context.options |= ssl.OP_NO_TICKET
@@ -393,7 +414,7 @@ class TestWhatItIsGiven:
         announced[0].calls.clear()
         del pair
         gc.collect()
-        assert not own.is_resumable  # it was freed, and that without a shutdown
+        assert own.is_resumable is not ends_sessions(setting)
         sessions = by_client.take()
         assert all(session.is_resumable for session in sessions)
         for session in sessions:
@@ -793,6 +814,7 @@ class TestRemoved:
         removed: tuple[Removed, Removed],
     ) -> None:
         """The session of a connection that is freed without a shutdown is told of, with data."""
+        skip_unless_sessions_end(setting)
         pair = setting.handshake()
         of_client = announced[1].take()[-1]
         of_server = announced[0].take()[-1]
@@ -931,6 +953,7 @@ class TestRemoved:
 
     def test_replaced_callback(self, setting: Setting, removed: tuple[Removed, Removed]) -> None:
         """The newest callback is told."""
+        skip_unless_sessions_end(setting)
         pair = setting.handshake()
         newest = Removed()
         set_remove_session_callback(setting.client_context, newest)
@@ -978,6 +1001,7 @@ class TestRemoved:
 
     def test_without_a_new_session_callback(self, setting: Setting) -> None:
         """It works alone: what is told of equals the connection's session."""
+        skip_unless_sessions_end(setting)
         _, removed = removing(setting)
         pair = setting.handshake()
         own = get_session(pair.client)
@@ -1544,6 +1568,7 @@ class TestThreads:
 
     def test_remove_callback_sets_callbacks(self, setting: Setting) -> None:
         """A remove callback may do so too, and shake hands."""
+        skip_unless_sessions_end(setting)
         calls: list[bool] = []
 
         def forget(context: Any, session: Session, data: Any) -> None:
@@ -1741,12 +1766,13 @@ class TestProcesses:
                         assert announced == [pair.server] * 2 + [pair.client] * 2, calls
                         calls.clear()
                         announced.clear()
+                        own = openssl_tickets.get_session(pair.client)
                         del pair
                         old.clear()
                         for _ in range(1000):
                             len(())
                         # The last session of each client at least.
-                        assert calls.count(contexts[1]) >= 4, calls
+                        assert own.is_resumable or calls.count(contexts[1]) >= 4, calls
                         set_new_session_callback(contexts[0], None)
                         os._exit(0)
                     except BaseException as error:
