@@ -108,7 +108,10 @@ class Unraised:
         self.is_fatal |= is_fatal
 
     def raise_first(self) -> NoReturn:
-        """Raises the first of the exceptions; the others are reported in the end."""
+        """Raises the first of the exceptions, once the others have been reported."""
+        while len(self.exceptions) > 1:
+            report(self.exceptions[1], self.connection)
+            del self.exceptions[1]
         first = self.exceptions[0]
         try:
             raise first

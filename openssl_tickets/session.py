@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn, SupportsIndex
 
 from openssl_tickets import adapters
 from openssl_tickets._libssl import ffi, lib
-from openssl_tickets.errors import Error, drain_error_queue, raise_error
+from openssl_tickets.errors import drain_error_queue, raise_error
 from openssl_tickets.integers import checked
 
 CData = Any
@@ -14,7 +15,8 @@ CData = Any
 MAX_ENCODED = 1 << 20
 """Bytes. The largest parts of a session, ticket and certificates, have at most 64 KiB each."""
 
-_LONG_MAX = 2 ** (8 * ffi.sizeof("long") - 1) - 1
+# Seconds. libssl from 3.3 on counts nanoseconds, in 64 bits.
+_TIME_MAX = min(2 ** (8 * ffi.sizeof("long") - 1) - 1, (2**64 - 1) // 10**9)
 _TIMEOUT_MAX = 2**31 - 1  # seconds, some 68 years
 
 _PROTOCOLS = {
@@ -156,7 +158,7 @@ class Session:
 
         Raises:
             TypeError: what is set is not an integer.
-            ValueError: what is set is less than 1, or more than a ``long`` holds.
+            ValueError: what is set is less than 1, or later than the year 2554.
 
         libssl: ``SSL_SESSION_get_time``, ``SSL_SESSION_set_time`` (OpenSSL 1.1.0).
         """
@@ -165,13 +167,14 @@ class Session:
     @time.setter
     def time(self, seconds: SupportsIndex) -> None:
         # 0 would come back from to_der() as the time of the day.
-        lib.SSL_SESSION_set_time(self._pointer, checked("time", seconds, 1, _LONG_MAX))
+        lib.SSL_SESSION_set_time(self._pointer, checked("time", seconds, 1, _TIME_MAX))
 
     @property
     def timeout(self) -> int:
         """
-        For how many seconds from :attr:`time` on this side will resume the session. What the other
-        side does is its own affair: see :attr:`ticket_lifetime_hint`.
+        For how many seconds from :attr:`time` on a server resumes the session. A client's libssl
+        does not look at it: it takes :attr:`ticket_lifetime_hint` in TLS 1.3, and leaves it to the
+        server in TLS 1.2.
 
         Raises:
             TypeError: what is set is not an integer.
@@ -290,7 +293,9 @@ class Session:
 
     def to_der(self) -> bytes:
         """
-        Returns the whole session, its secret included, in OpenSSL's own encoding.
+        Returns the whole session, its secret included, in OpenSSL's own encoding. (Without the
+        session id context, where there is a ticket: it is of no use to a client, and a libssl that
+        has another would not take the session.)
 
         It is what ``openssl sess_id -inform DER`` reads. Keep it as safe as a private key.
 
@@ -300,11 +305,10 @@ class Session:
 
         libssl: ``i2d_SSL_SESSION`` (OpenSSL 1.1.0).
         """
-        der = ffi.new("unsigned char **")
-        return self._encoded(lib.openssl_tickets_to_der(self._pointer, der), der)
+        return self._encoded(lib.openssl_tickets_to_der)
 
     @staticmethod
-    def from_der(der: bytes) -> Session:
+    def from_der(der: bytes | bytearray | memoryview) -> Session:
         """
         Reads a session that :meth:`to_der`, or OpenSSL, has written.
 
@@ -343,11 +347,10 @@ class Session:
 
         libssl: ``PEM_write_bio_SSL_SESSION`` (OpenSSL 1.1.0).
         """
-        pem = ffi.new("unsigned char **")
-        return self._encoded(lib.openssl_tickets_to_pem(self._pointer, pem), pem)
+        return self._encoded(lib.openssl_tickets_to_pem)
 
     @staticmethod
-    def from_pem(pem: bytes) -> Session:
+    def from_pem(pem: bytes | bytearray | memoryview) -> Session:
         """
         Reads a session that :meth:`to_pem`, ``openssl s_client -sess_out``, or ``openssl sess_id``
         has written.
@@ -384,19 +387,19 @@ class Session:
             raise ValueError(f"pem has no TLS session in its block, {_reason()}: {len(data)} bytes")
         return owned_session(session)
 
-    @staticmethod
-    def _encoded(length: int, copy: CData) -> bytes:
+    def _encoded(self, encode: Callable[[CData, CData], int]) -> bytes:
+        if self.cipher is None:
+            raise ValueError(
+                "this session cannot be encoded yet: its handshake has not chosen a cipher"
+            )
+        copy = ffi.new("unsigned char **")
+        length = encode(self._pointer, copy)
+        if length <= 0:
+            raise_error("the session could not be encoded")
         try:
-            if length > 0:
-                return bytes(ffi.buffer(copy[0], length))
+            return bytes(ffi.buffer(copy[0], length))
         finally:
-            lib.openssl_tickets_free_copy(copy[0], max(length, 0))
-        errors = drain_error_queue()
-        if errors:
-            raise Error("the session could not be encoded", errors)
-        raise ValueError(
-            "this session cannot be encoded yet: its handshake has not chosen a cipher"
-        )
+            lib.openssl_tickets_free_copy(copy[0], length)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Session):
@@ -425,7 +428,7 @@ class Session:
 
 _PEM_PROBLEMS = {
     -1: "its first block is of another kind",
-    -2: "its block is encrypted",
+    -2: "its block has headers, as an encrypted one has",
 }
 
 
@@ -435,7 +438,7 @@ def _reason() -> str:
     return errors[-1][1] if errors else "it is cut off, or has something behind it"
 
 
-def _checked_data(name: str, data: bytes) -> bytes:
+def _checked_data(name: str, data: bytes | bytearray | memoryview) -> bytes:
     """Returns the bytes of the argument *name*, of a size that can be a session's."""
     try:
         size = memoryview(data).nbytes
@@ -487,7 +490,7 @@ def set_session(connection: object, session: object) -> None:
 
     Whether it did, :func:`session_reused` tells after the handshake. A session that cannot be
     resumed (any more) leads to a full handshake and to no error: one of another protocol version,
-    of a ticket whose time is over, or one that is not :attr:`Session.is_resumable`.
+    one whose time is over for the server, or one that is not :attr:`Session.is_resumable`.
 
     In a resumption libssl checks neither certificate nor host name: it takes over what the first
     handshake found. So offer a session only to the server that it came from, and only where it
@@ -500,14 +503,15 @@ def set_session(connection: object, session: object) -> None:
 
     Args:
         connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, for a
-            client, before its handshake. On a pyOpenSSL server it does nothing.
+            client, before its handshake; one of pyOpenSSL has been told that it is a client
+            (``set_connect_state``, ``connect``).
         session: a :class:`Session`, an ``OpenSSL.SSL.Session`` or an ``ssl.SSLSession``, from a
             connection of either kind.
 
     Raises:
         TypeError: *connection* is not a connection, or *session* is not a session.
-        ValueError: the handshake has begun; or *connection* is a server, as far as it is known; or
-            there is no TLS on the socket.
+        ValueError: the handshake has begun; *connection* is a server, or has not been told its side
+            yet; or there is no TLS on the socket.
         LibraryMismatchError: either belongs to another libssl.
         Error: libssl refused, out of memory.
 
@@ -515,25 +519,30 @@ def set_session(connection: object, session: object) -> None:
 
         set_session(connection, Session.from_pem(Path("session.pem").read_bytes()))
 
-    libssl: ``SSL_set_session`` (OpenSSL 1.1.0).
+    libssl: ``SSL_set_session``, and ``SSL_set_session_id_context`` with that of the session: some
+    versions of ``ssl`` give one to clients too, and libssl compares them (OpenSSL 1.1.0).
     """
     if isinstance(session, Session):
         pointer = session._pointer
     elif adapters.is_session(session):
         pointer = adapters.to_ssl_session(session)
     else:
+        # Not what it is: it may be what to_der() has returned.
         raise TypeError(
             "session must be an openssl_tickets.Session, an OpenSSL.SSL.Session or an "
-            f"ssl.SSLSession, not {type(session).__name__}: {session!r:.80}"
+            f"ssl.SSLSession, not {type(session).__name__}"
         )
     ssl = adapters.to_ssl(connection)
-    if adapters.is_server(connection):
-        raise ValueError("the connection is a server, and only a client offers a session")
     if not lib.SSL_in_before(ssl):
         raise ValueError(
             "the connection's handshake has begun: set its session before do_handshake()"
         )
-    if not lib.SSL_set_session(ssl, pointer):
+    if lib.SSL_is_server(ssl):
+        raise ValueError(
+            "only a client offers a session, and the connection is a server, or has not been told "
+            "its side yet: call its set_connect_state() before"
+        )
+    if not lib.openssl_tickets_set_session(ssl, pointer):
         raise_error("SSL_set_session failed")
 
 

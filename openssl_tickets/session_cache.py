@@ -21,13 +21,13 @@ class SessionStats(NamedTuple):
     connect_good: int
     """Those of them that were finished."""
     connect_renegotiate: int
-    """Renegotiations begun as a client."""
+    """Renegotiations as a client."""
     accept: int
     """Handshakes begun as a server."""
     accept_good: int
     """Those of them that were finished."""
     accept_renegotiate: int
-    """Renegotiations begun as a server."""
+    """Renegotiations as a server; libssl counts some of them more than once."""
     hits: int
     """Sessions that were resumed, on either side, from tickets or from the cache."""
     cb_hits: int

@@ -98,7 +98,8 @@ def set_remove_session_callback(
     a lock that other threads may wait for. So *callback* is called a little later: by the main
     thread between two bytecodes, or in the next handshake of a context with a session callback,
     on whichever thread that is. What it raises goes to ``sys.unraisablehook`` with the context as
-    the object. Once the interpreter is going down, it is not called any more.
+    the object. Once the interpreter is going down, it is not called any more. One that refers to
+    its context, or keeps it, keeps it alive for good.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for clients or servers.
@@ -122,10 +123,17 @@ def set_remove_session_callback(
     libssl: ``SSL_CTX_sess_set_remove_cb`` (OpenSSL 1.1.0).
     """
     ssl_ctx = adapters.to_ssl_ctx(context)
-    number = _remember(callback, weakref.ref(context), data)
+    number = _remember(callback, _weak_reference(context), data)
     if not lib.openssl_tickets_set_removed_session(ssl_ctx.pointer, number):
         policies.pop(number, None)
         raise_error("SSL_CTX_sess_set_remove_cb failed")
+
+
+def _weak_reference(context: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(context)
+    except TypeError:  # _ssl's own class, without that of ssl
+        return lambda: None
 
 
 def _remember(callback: object, owner: object, data: Any) -> int:

@@ -19,6 +19,11 @@ from build_ffi import openssl_flags
 CDEF = """
 int reused(void *ssl);
 void set_session_cache_mode(void *ctx, long mode);
+long get_session_cache_mode(void *ctx);
+void set_session_cache_size(void *ctx, long size);
+void flush_sessions(void *ctx, long seconds_from_now);
+void set_external_session(void *ctx, void *session);
+int has_info_callback(void *ctx);
 void set_ticket_key_answers(void *ctx, int encrypt, int decrypt);
 int set_max_early_data(void *ctx, unsigned int bytes);
 int set_connection_max_early_data(void *ssl, unsigned int bytes);
@@ -36,6 +41,7 @@ int request_client_certificate(void *ssl);
 
 SOURCE = r"""
 #include <string.h>
+#include <time.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -47,6 +53,38 @@ static void set_session_cache_mode(void *ctx, long mode)
 {
     SSL_CTX_set_session_cache_mode(ctx, mode);
 }
+static long get_session_cache_mode(void *ctx) { return SSL_CTX_get_session_cache_mode(ctx); }
+static void set_session_cache_size(void *ctx, long size)
+{
+    SSL_CTX_sess_set_cache_size(ctx, size);
+}
+static void flush_sessions(void *ctx, long seconds_from_now)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+    SSL_CTX_flush_sessions_ex(ctx, time(NULL) + seconds_from_now);
+#else
+    SSL_CTX_flush_sessions(ctx, (long)time(NULL) + seconds_from_now);
+#endif
+}
+
+/* An external cache of one session, for whatever session id a client asks for. */
+static SSL_SESSION *external = NULL;
+
+static SSL_SESSION *find_external(SSL *ssl, const unsigned char *id, int len, int *copy)
+{
+    *copy = 1; /* libssl takes a reference of its own */
+    return external;
+}
+static void set_external_session(void *ctx, void *session)
+{
+    if (session != NULL)
+        SSL_SESSION_up_ref(session);
+    SSL_SESSION_free(external);
+    external = session;
+    SSL_CTX_sess_set_get_cb(ctx, session != NULL ? find_external : NULL);
+}
+
+static int has_info_callback(void *ctx) { return SSL_CTX_get_info_callback(ctx) != NULL; }
 
 static unsigned char key_name[16] = "tests' only key";
 static unsigned char secret[32] = "no secret at all";
@@ -126,4 +164,6 @@ def _compiled() -> Any:
     return module
 
 
-lib: Any = _compiled().lib
+_module = _compiled()
+lib: Any = _module.lib
+NULL: Any = _module.ffi.NULL

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from openssl_tickets._libssl import lib
 from openssl_tickets.adapters import pyopenssl, stdlib
 
 CData = Any
@@ -107,16 +106,6 @@ def is_context(context_or_connection: object) -> bool:
         "SSLContext, SSLSocket, SSLObject), not "
         f"{_described(context_or_connection)}"
     )
-
-
-def is_server(connection: object) -> bool:
-    """
-    Whether *connection* is a server for certain. One of pyOpenSSL may be either until it is told.
-    """
-    if pyopenssl.is_connection(connection):
-        ssl = pyopenssl.to_ssl(connection)
-        return not lib.SSL_in_before(ssl) and bool(lib.SSL_is_server(ssl))
-    return bool(lib.SSL_is_server(to_ssl(connection)))
 
 
 def _described(value: object) -> str:

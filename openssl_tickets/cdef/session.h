@@ -11,7 +11,6 @@ typedef ... SSL_CIPHER;
 
 SSL_SESSION *SSL_get_session(const SSL *ssl);
 SSL_SESSION *SSL_get1_session(SSL *ssl);
-int SSL_set_session(SSL *ssl, SSL_SESSION *session);
 int SSL_session_reused(const SSL *ssl);
 int SSL_in_before(const SSL *ssl);
 int SSL_SESSION_up_ref(SSL_SESSION *session);
@@ -47,6 +46,7 @@ SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session);
 int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other);
 int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der);
 SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len);
+int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session);
 int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem);
 int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der, size_t *der_len,
                              size_t *rest);

@@ -126,6 +126,8 @@ static int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSIO
     SSL_SESSION_get0_ticket(other, &other_ticket, &other_len);
     key_len = SSL_SESSION_get_master_key(one, key, sizeof(key));
     other_key_len = SSL_SESSION_get_master_key(other, other_key, sizeof(other_key));
+    if (key_len == 0 && other_key_len == 0)
+        return one == other; /* nothing to tell them apart by yet */
     same = SSL_SESSION_get_protocol_version(one) == SSL_SESSION_get_protocol_version(other)
            && id_len == other_id_len && CRYPTO_memcmp(id, other_id, id_len) == 0
            && len == other_len && (len == 0 || CRYPTO_memcmp(ticket, other_ticket, len) == 0)
@@ -136,17 +138,39 @@ static int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSIO
 }
 
 /*
+ * Returns what to write of the session, a reference or a copy: a client's goes without the session
+ * id context, which is the server's affair, but which libssl compares on clients too. NULL when
+ * there is no memory.
+ */
+static SSL_SESSION *to_write(SSL_SESSION *session)
+{
+    unsigned int len;
+
+    SSL_SESSION_get0_id_context(session, &len);
+    if (len == 0 || !SSL_SESSION_has_ticket(session))
+        return SSL_SESSION_up_ref(session) ? session : NULL;
+    session = openssl_tickets_copy_session(session);
+    if (session != NULL)
+        SSL_SESSION_set1_id_context(session, (const unsigned char *)"", 0);
+    return session;
+}
+
+/*
  * Encodes the session to a new place, which the caller frees with openssl_tickets_free_copy;
  * returns its length, or 0 or less where the session has no cipher yet, or there is no memory.
  */
 static int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der)
 {
-    int len;
+    SSL_SESSION *written = to_write(session);
+    int len = 0;
 
     *der = NULL;
-    lock_acquire();
-    len = i2d_SSL_SESSION(session, der);
-    lock_release();
+    if (written != NULL) {
+        lock_acquire();
+        len = i2d_SSL_SESSION(written, der);
+        lock_release();
+        SSL_SESSION_free(written);
+    }
     return len;
 }
 
@@ -166,23 +190,25 @@ static SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t le
 /* The same in PEM. */
 static int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem)
 {
+    SSL_SESSION *written = to_write(session);
     BIO *memory = BIO_new(BIO_s_mem());
     char *data;
     long len = 0;
-    int written;
+    int done = 0;
 
     *pem = NULL;
-    if (memory == NULL)
-        return 0;
-    lock_acquire();
-    written = PEM_write_bio_SSL_SESSION(memory, session);
-    lock_release();
-    if (written && (len = BIO_get_mem_data(memory, &data)) > 0) {
+    if (written != NULL && memory != NULL) {
+        lock_acquire();
+        done = PEM_write_bio_SSL_SESSION(memory, written);
+        lock_release();
+    }
+    if (done && (len = BIO_get_mem_data(memory, &data)) > 0) {
         *pem = OPENSSL_memdup(data, len);
         if (*pem == NULL)
             len = 0;
     }
     BIO_free(memory);
+    SSL_SESSION_free(written);
     return (int)len;
 }
 
@@ -218,4 +244,16 @@ static int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char *
     OPENSSL_free(header);
     BIO_free(memory);
     return result;
+}
+
+/*
+ * Has ssl offer the session. libssl compares the session id contexts on clients too, and ends the
+ * handshake where they differ, as they do between ssl and other programs.
+ */
+static int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session)
+{
+    unsigned int len;
+    const unsigned char *id_context = SSL_SESSION_get0_id_context(session, &len);
+
+    return SSL_set_session(ssl, session) && SSL_set_session_id_context(ssl, id_context, len);
 }

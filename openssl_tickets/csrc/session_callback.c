@@ -31,8 +31,8 @@ static void tell(SSL *ssl, policy *told, SSL_SESSION *session)
         return;
     if (session != NULL && Py_IsInitialized()) {
         /* A client's own session ends with its connection, unless that is shut down in order. */
-        if (!SSL_is_server(ssl))
-            copy = SSL_SESSION_dup(session);
+        if (!SSL_is_server(ssl) && (copy = SSL_SESSION_dup(session)) != NULL)
+            SSL_SESSION_set1_id_context(copy, (const unsigned char *)"", 0);
         ERR_set_mark();
         openssl_tickets_new_session(ssl, copy != NULL ? copy : session, told->number);
         ERR_pop_to_mark();
@@ -138,8 +138,9 @@ static void state_changed(const SSL *const_ssl, int where, int ret)
         SSL_set_ex_data(ssl, renewed_index, NULL);
         deliver_removed();
     } else if (where == SSL_CB_CONNECT_LOOP) {
-        if (SSL_get_state(ssl) == TLS_ST_CR_SESSION_TICKET && before_tls13(ssl)
-            && SSL_session_reused(ssl))
+        /* The first time that it is known to be resumed, which is before a ticket is looked at. */
+        if (SSL_get_ex_data(ssl, renewed_index) == NULL && SSL_session_reused(ssl)
+            && before_tls13(ssl))
             SSL_set_ex_data(ssl, renewed_index, SSL_get_session(ssl));
     } else if (where & SSL_CB_HANDSHAKE_DONE) {
         /* Only compared: it may have been freed by now. */

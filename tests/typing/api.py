@@ -12,7 +12,15 @@ import OpenSSL.SSL
 
 import openssl_tickets
 import openssl_tickets.stdlib
-from openssl_tickets import SSL, ReceivedTicket, Session, TicketReturn, TicketStatus, stdlib
+from openssl_tickets import (
+    SSL,
+    ReceivedTicket,
+    Session,
+    SessionStats,
+    TicketReturn,
+    TicketStatus,
+    stdlib,
+)
 from openssl_tickets.s_client import Alert, SClient, SClientResult, Ticket, run
 
 version: str = openssl_tickets.OPENSSL_VERSION
@@ -84,6 +92,90 @@ mismatch: Exception = openssl_tickets.LibraryMismatchError("message")
 certificate: bytes | None = maybe.peer_certificate_der
 maybe.peer_certificate_der = b""  # type: ignore[misc]
 
+ticket: bytes = maybe.ticket + maybe.key_name + maybe.session_id
+flags: tuple[bool, bool] = (maybe.has_ticket, maybe.is_resumable)
+counts: tuple[int, int, int, int] = (
+    maybe.ticket_lifetime_hint,
+    maybe.max_early_data,
+    maybe.time,
+    maybe.timeout,
+)
+protocol: str = maybe.protocol
+cipher: str | None = maybe.cipher
+names: tuple[bytes | None, bytes | None] = (maybe.server_name, maybe.alpn_selected)
+maybe.time = maybe.timeout = 300
+maybe.time = 1.5  # type: ignore[assignment]
+maybe.timeout = "300"  # type: ignore[assignment]
+maybe.ticket = b""  # type: ignore[misc]
+maybe.session_id = b""  # type: ignore[misc]
+copied: Session = maybe.copy()
+der: bytes = maybe.to_der()
+pem: bytes = maybe.to_pem()
+read: Session = Session.from_der(der)
+read = Session.from_pem(pem)
+Session.from_der("text")  # type: ignore[arg-type]
+Session.from_pem("text")  # type: ignore[arg-type]
+Session(b"")  # type: ignore[call-arg]
+sessions: set[Session] = {maybe, copied}
+same: bool = maybe == copied
+
+# The drop-in's session is pyOpenSSL's and ours.
+drop_in_session: SSL.Session | None = connection.get_session()
+assert drop_in_session is not None
+plain_session: OpenSSL.SSL.Session = drop_in_session
+our_session: Session = drop_in_session
+drop_in_copy: Session = drop_in_session.copy()
+connection.set_session(drop_in_session)
+connection.set_session(our_session)
+plain_connection.set_session(drop_in_session)
+reused: bool = connection.session_reused()
+for offered in (our_session, plain_session):
+    openssl_tickets.set_session(plain_connection, offered)
+reused = openssl_tickets.session_reused(plain_connection)
+
+
+def announce(connection: SSL.Connection, session: Session, data: list[Session]) -> None:
+    data.append(session)
+
+
+def forget(context: SSL.Context | None, session: Session, data: set[Session]) -> None:
+    data.discard(session)
+
+
+context.set_new_session_callback(announce, [])
+context.set_new_session_callback(None)
+context.set_remove_session_callback(forget, set())
+context.set_remove_session_callback(None)
+openssl_tickets.set_new_session_callback(plain_context, lambda *_: 3)
+openssl_tickets.set_new_session_callback(plain_context, None)
+openssl_tickets.set_remove_session_callback(plain_context, forget, {our_session})
+openssl_tickets.set_remove_session_callback(plain_context, None, None)
+context.set_new_session_callback(lambda connection: None)  # type: ignore[arg-type, misc]
+context.set_new_session_callback()  # type: ignore[call-arg]
+openssl_tickets.set_remove_session_callback(plain_context, "text")  # type: ignore[arg-type]
+
+stats: SessionStats = context.session_stats()
+stats = openssl_tickets.session_stats(plain_context)
+hits: int = stats.hits + stats.misses + stats.timeouts + stats.cb_hits + stats.cache_full
+handshakes: int = stats.accept_good + stats.connect_good + stats.accept + stats.connect
+renegotiations: int = stats.accept_renegotiate + stats.connect_renegotiate
+cached: tuple[int, int] = (stats.number, stats.cache_size)
+stats.hits = 3  # type: ignore[misc]
+session_timeout: int = context.get_session_timeout()
+context.set_session_timeout(session_timeout)
+context.set_session_timeout(1.5)  # type: ignore[arg-type]
+session_timeout = openssl_tickets.get_session_timeout(plain_context)
+openssl_tickets.set_session_timeout(plain_context, session_timeout)
+openssl_tickets.set_session_timeout(plain_context, "300")  # type: ignore[arg-type]
+
+context.set_post_handshake_auth(True)
+connection.set_post_handshake_auth(False)
+connection.verify_client_post_handshake()
+openssl_tickets.set_post_handshake_auth(plain_connection, True)
+openssl_tickets.set_post_handshake_auth(plain_context, "yes")  # type: ignore[arg-type]
+openssl_tickets.verify_client_post_handshake(plain_connection)
+verify_mode: int = SSL.VERIFY_PEER | SSL.VERIFY_POST_HANDSHAKE
+
 # The standard library's ssl: the same functions take its contexts and connections.
 ssl_context: ssl.SSLContext = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 ssl_socket: ssl.SSLSocket = ssl_context.wrap_socket(socket.socket(), server_side=True)
@@ -93,6 +185,27 @@ for ssl_target in (ssl_context, ssl_socket, ssl_object):
 for ssl_connection in (ssl_socket, ssl_object):
     openssl_tickets.new_session_ticket(ssl_connection)
     ssl_session: Session | None = openssl_tickets.get_session(ssl_connection)
+    if ssl_session is not None:
+        openssl_tickets.set_session(ssl_connection, ssl_session)
+    openssl_tickets.set_session(ssl_connection, ssl_object.session)
+    ssl_reused: bool = openssl_tickets.session_reused(ssl_connection)
+    openssl_tickets.set_post_handshake_auth(ssl_connection, True)
+    openssl_tickets.verify_client_post_handshake(ssl_connection)
+openssl_tickets.set_post_handshake_auth(ssl_context, True)
+ssl_stats: SessionStats = openssl_tickets.session_stats(ssl_context)
+openssl_tickets.set_session_timeout(ssl_context, openssl_tickets.get_session_timeout(ssl_context))
+
+
+def announce_for_ssl(connection: ssl.SSLSocket, session: Session, data: None) -> None:
+    print(connection.server_hostname, session.ticket)
+
+
+def forget_for_ssl(context: ssl.SSLContext | None, session: Session, data: None) -> None:
+    print(context, session.session_id)
+
+
+openssl_tickets.set_new_session_callback(ssl_context, announce_for_ssl)
+openssl_tickets.set_remove_session_callback(ssl_context, forget_for_ssl)
 
 
 def generate_for_ssl(connection: ssl.SSLSocket, data: dict[str, bytes]) -> bytes | None:

@@ -1,0 +1,91 @@
+"""
+A server with several names, each of whose tickets is good for its own name only.
+
+libssl resumes a client under any name: with a ticket that it got from one it would come in at the
+other, where its certificate might have been asked for. (In TLS 1.2 it would even come in under a
+name that there is not.) In a ticket there is the name that it was issued for (the SNI), so all that
+is left to do is to compare it with the name asked for now.
+
+    python server_name.py a.example=a.pem b.example=b.pem
+
+    openssl s_client -connect localhost:4433 -servername a.example -sess_out session.pem
+    hello
+    openssl s_client -connect localhost:4433 -servername b.example -sess_in session.pem
+    hello
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import ssl
+from typing import Any
+
+import openssl_tickets
+from openssl_tickets import ReceivedTicket, TicketReturn
+
+
+def decrypt(connection: ssl.SSLObject, ticket: ReceivedTicket, data: None) -> TicketReturn | None:
+    """A ticket came back: is it for the name that the client asks for now?"""
+    # connection.context would not tell: here it is still the first one.
+    if ticket.session is None or ticket.session.server_name == ticket.server_name:
+        return None
+    return TicketReturn.IGNORE_RENEW  # a full handshake, as if there were no ticket
+
+
+def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
+    """Returns the context of the first name, which switches to those of the others."""
+    contexts = {}
+    for name, certificate in certificates.items():
+        contexts[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        contexts[name].load_cert_chain(certificate)
+    first = next(iter(contexts.values()))
+
+    def switch(connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+        # To a client that names nobody, the server is the first.
+        context = first if name is None else contexts.get(name.lower())
+        if context is None:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = context
+        return None
+
+    first.sni_callback = switch
+    # The first context's callbacks stay in force after a switch, and so do its ticket keys and its
+    # number of tickets; those of the others would never be asked.
+    openssl_tickets.set_session_ticket_callback(first, decrypt=decrypt)
+    return first
+
+
+async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("ssl_object")
+    with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
+        await reader.readline()
+        session = openssl_tickets.get_session(connection)
+        assert session is not None
+        name = (session.server_name or b"no name").decode()
+        how = "resumed" if connection.session_reused else "full handshake"
+        writer.write(f"{name}, {how}\n".encode())
+        await writer.drain()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("certificates", nargs="+", metavar="name=certificate", help="PEM, with key")
+    parser.add_argument("--port", type=int, default=4433, help="0 for a free one")
+    options = parser.parse_args()
+    context = server_context(dict(each.split("=", 1) for each in options.certificates))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = await asyncio.start_server(handle, "127.0.0.1", options.port, ssl=context)
+    print("Running on {}:{}".format(*server.sockets[0].getsockname()), flush=True)
+    await stop.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
