@@ -1,4 +1,4 @@
-"""The command line: ``python -m openssl_tickets`` with ``demo``, ``doctor`` or ``run``."""
+"""The command line: ``python -m openssl_tickets demo``, and ``doctor``, ``keys`` and ``run``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser(
         "doctor",
         help="print which libssl pyOpenSSL, the standard ssl and this package use, and what to do",
+    )
+    commands.add_parser(
+        "keys",
+        help="make, show and rotate ticket key files of nginx, HAProxy, Apache and Envoy",
+        add_help=False,
     )
     run = commands.add_parser(
         "run",
@@ -45,6 +50,10 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         case ["run"] | ["run", "-m"]:
             run.error("name a script, or a module with -m")
+        case ["keys", *rest]:
+            from openssl_tickets.keys import main as keys
+
+            return keys(rest)
 
     options = parser.parse_args(arguments)
     if options.command == "doctor":

@@ -1,14 +1,22 @@
-"""Fixtures: the real ``openssl s_client`` as the client."""
+"""Fixtures: the real ``openssl s_client`` as the client, and other programs as the server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openssl_tickets import s_client
+import openssl_tickets
+from openssl_tickets import SSL, Session, TicketKey, s_client
 from tests import interop, tls
 
 
@@ -45,3 +53,132 @@ def connect(ca_file: Path) -> Callable[..., s_client.SClient]:
 def session_file(tmp_path: Path) -> Path:
     """Where s_client may write its session."""
     return tmp_path / "session.pem"
+
+
+@pytest.fixture(params=[32, 16], ids=["AES-256", "AES-128"])
+def new_key(request: pytest.FixtureRequest) -> Callable[[], TicketKey]:
+    """``new_key()`` returns a random key; for what holds in both sizes."""
+
+    def new_key() -> TicketKey:
+        return TicketKey(os.urandom(16), os.urandom(request.param), os.urandom(request.param))
+
+    return new_key
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """``program(name)`` returns the path of a server program; in CI it must be there."""
+
+    def program(name: str) -> str:
+        path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin")
+        if path is None:
+            message = f"there is no {name} (Debian: apt-get install {name})"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+        return path
+
+    return program
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """
+    ``launch(command, listener)`` runs a server, in the foreground, that takes over the socket.
+
+    So there is no port that another program may take meanwhile, and nothing to wait for: a
+    connection made now is served when the server is ready, and reset if it ends.
+    """
+    with contextlib.ExitStack() as at_the_end:
+
+        def launch(command: list[str], listener: socket.socket) -> None:
+            output = at_the_end.enter_context(open(tmp_path / "output", "ab"))
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, "NGINX": f"{listener.fileno()};"},  # as nginx is told of sockets
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            at_the_end.callback(_end, process)
+            listener.close()
+
+        yield launch
+    with contextlib.suppress(FileNotFoundError):
+        print((tmp_path / "output").read_text())  # pytest shows it for a test that failed
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.terminate()
+        process.wait(tls.TIMEOUT)
+    finally:
+        # Whatever it has forked goes with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def get() -> Callable[..., tuple[str, Session]]:
+    """``get(port, context, session=None)`` returns an HTTP response's body, and the session."""
+
+    def get(port: int, context: Any, session: Session | None = None) -> tuple[str, Session]:
+        with socket.create_connection(("127.0.0.1", port), tls.TIMEOUT) as plain:
+            tls.set_timeouts(plain)
+            client = SSL.Connection(context, plain)
+            client.set_connect_state()
+            if session is not None:
+                openssl_tickets.set_session(client, session.copy())
+            client.do_handshake()
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            response = b""
+            with contextlib.suppress(SSL.ZeroReturnError):
+                while True:
+                    response += client.recv(1 << 14)
+            client.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+            ended = openssl_tickets.get_session(client)
+        assert ended is not None
+        return response.decode().partition("\r\n\r\n")[2].strip(), ended
+
+    return get
+
+
+class PythonServer:
+    """
+    A server of ours: in memory, on pyOpenSSL (``module`` is ``tests.tls``) or the standard ``ssl``.
+
+    ``statuses`` has what its ``decrypt`` has been shown.
+    """
+
+    def __init__(self, module: Any, server_file: Path, version: str, keys: list[TicketKey]) -> None:
+        self.statuses: list[openssl_tickets.TicketStatus] = []
+        self.context = module.server_context(server_file, version)
+        openssl_tickets.set_ticket_keys(self.context, openssl_tickets.TicketKeys(keys))
+        openssl_tickets.set_session_ticket_callback(self.context, decrypt=self._decrypt)
+        self._module = module
+        self._client_context = module.client_context(version)
+
+    def _decrypt(self, _: Any, ticket: openssl_tickets.ReceivedTicket, __: Any) -> None:
+        # It runs without a ticket too, in TLS 1.2.
+        if ticket.status != openssl_tickets.TicketStatus.EMPTY:
+            self.statuses.append(ticket.status)
+
+    def resumes(self, session: Session) -> bool:
+        """Whether a client with *session* is resumed."""
+        pair = self._module.Pair(self.context, self._client_context)
+        openssl_tickets.set_session(pair.client, session.copy())
+        return bool(pair.handshake().reused)
+
+    def session(self) -> Session:
+        """Returns a client's session, after a full handshake."""
+        pair = self._module.Pair(self.context, self._client_context).handshake()
+        session = openssl_tickets.get_session(pair.session())
+        assert session is not None
+        return session
+
+
+@pytest.fixture
+def python_server(server_file: Path, version: str) -> Callable[..., PythonServer]:
+    """``python_server(module, keys)`` is a :class:`PythonServer` of this test's TLS version."""
+    return lambda module, keys: PythonServer(module, server_file, version, keys)

@@ -1,0 +1,587 @@
+"""
+Ticket keys that a fleet of hosts shares through a Redis: random ones, which the hosts rotate.
+
+Needs redis-py, which the extra ``redis`` brings; it is imported by name only::
+
+    from openssl_tickets.redis_keys import RedisTicketKeys
+
+Why every ticket finds its key
+------------------------------
+
+A ticket that host A has issued must be good for host B at once. So a key is *published* long before
+it is *used*: each has a time from which on it encrypts, and until then all hosts only decrypt with
+it. What follows holds for all hosts that are in contact with the Redis, which means that they read
+all keys each ``poll_interval`` at the latest, each time within the timeout. Let ``settle`` be
+``2 * poll_interval + timeout``.
+
+- *A key is known before it is used.* The key after the one that encrypts is published ``lead``
+  ahead of its use, which is a whole period, or ``2 * settle`` where that is more. By then each host
+  has read it many times over. A host that is cut off goes on with the others for as long, by the
+  same plan; only after that can they differ. Besides, no host uses a key sooner than ``settle``
+  after it has *seen* it, whatever the plan says. A has seen it after it was published; ``settle``
+  later B has read it, too. That needs no clocks that agree, only ones that run.
+- *A key is kept after it was used.* It stays for ``accept_for`` after the end of its period, and
+  ``2 * settle`` on top for hosts that are late to switch. A host that finds itself using a key for
+  longer, since there is no other, has the Redis keep it for longer; and it never drops it itself.
+- *Clocks.* The plan is in the time of the Redis server. Each host takes its ``TIME`` along with
+  the keys, and counts from there with its own monotonic clock: the hosts' wall clocks do not
+  matter, and may be anything. How far two hosts are apart is a part of one round trip to the Redis
+  plus what their clocks have drifted since, and does no harm below ``settle``: a key that some use
+  early or late all know anyway. A step of the Redis server's clock (or a failover to a server with
+  another time) makes no key forgotten, since hosts keep what they know for as long as was said when
+  they came to know it, and put back what is missing; and none used too early, by the rule above.
+- *One host at a time makes keys*, under a lock with an expiry; and the Redis takes a new key in
+  only while the lock is the maker's, which one script checks and does. So a host that was asleep in
+  the middle of it, and whose lock has expired, stores nothing. Keys that some host has are put back
+  by whoever misses them, without a lock: they are the same keys, and the first to come is enough.
+- *A Redis that comes back empty* is filled with what the hosts have, the plan included. A host that
+  starts in just that moment, and finds nothing, makes a key like any other, to be used ``settle``
+  later; by then the others have read it, and it has read theirs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from openssl_tickets.ticket_keys import TicketKey, TicketKeys
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_MIN = 1.0  # seconds; a busy machine is no outage
+_MAX_PLANNED = 900  # keys; a ring has 1,000, and hosts that began on their own have some
+_MAX_KEYS = 1000
+_SECONDS_MAX = 366 * 24 * 3600.0
+_VERSION = "1"  # of what is stored
+
+# All keys that are there, with how long they stay, and the server's time.
+_READ = """
+local now, found = redis.call('TIME'), {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    local record = redis.call('GET', ARGV[1] .. name)
+    if record then
+        found[#found + 1] = {name, record, redis.call('PTTL', ARGV[1] .. name)}
+    else
+        redis.call('SREM', KEYS[1], name)
+    end
+end
+return {now[1], now[2], found}
+"""
+
+# Stores keys that are not there, and prolongs those that are. With a token it does so only while
+# the lock has it; -1 says that it has not. Who may not publish still stores.
+_PUT = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
+    return -1
+end
+local changed = 0
+for i = 5, #ARGV, 3 do
+    local key, stay = ARGV[2] .. ARGV[i], tonumber(ARGV[i + 2])
+    local left = redis.call('PTTL', key)
+    if left == -2 then
+        redis.call('SET', key, ARGV[i + 1], 'PX', stay)
+        changed = changed + 1
+    elseif left >= 0 and left < stay then
+        redis.call('PEXPIRE', key, stay)
+        changed = changed + 1
+    end
+    redis.call('SADD', KEYS[1], ARGV[i])
+    if redis.call('PTTL', KEYS[1]) < stay then
+        redis.call('PEXPIRE', KEYS[1], stay)
+    end
+end
+if changed > 0 then
+    redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+end
+return changed
+"""
+
+_UNLOCK = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    return redis.call('DEL', KEYS[1])
+end
+return 0
+"""
+
+
+@dataclass
+class _Held:
+    """A key that is here; times are of our monotonic clock."""
+
+    key: TicketKey
+    active: float | None
+    """When it begins to encrypt; None for a host's own, which is never planned."""
+    not_before: float
+    """It does not begin before this, whatever the Redis says later."""
+    drop: float
+
+
+class RedisTicketKeys:
+    """
+    Keys in a Redis, which all hosts of a fleet (and all their worker processes) share and rotate.
+
+    Every ``period`` another random key encrypts, on all hosts; a key decrypts for ``accept_for``
+    after that, and is then gone from the Redis and from the hosts. A thread follows the Redis: at
+    once when it tells of a change, and each ``poll_interval`` in any case. Tickets are made and
+    opened in C with what is in :attr:`keys`, and never wait for any of this.
+
+    When the Redis is away, the hosts go on with the keys that they have, and log so, once, and once
+    when it is back; then keys that it has lost are put back into it. A host that *starts* meanwhile
+    has a random key of its own, which becomes known to the others as soon as it joins them.
+
+    *The secrets are in the Redis in the clear.* Whoever can read it can decrypt every ticket, and
+    the connections that are resumed without a key exchange of their own; whoever can write it can
+    make tickets; its ``MONITOR`` and ``SLOWLOG`` show them, too. Give it a password and access
+    control (the hosts need ``<prefix>:*``, keys and channels), and have the connection in TLS
+    (``rediss://``). What has passed through Python is not wiped from memory. Logs and ``repr`` have
+    the names of keys only. All hosts must have the same prefix,
+    ``period`` and ``accept_for``. Deleting keys in the Redis does not make the hosts forget them,
+    they put them back; to be rid of keys that have leaked, use another prefix.
+
+    Start it in each process, *after* a fork: a thread does not come along. What a forked child has
+    without :meth:`start` are the keys as they were, and it does not follow; with :meth:`start` it
+    follows from there. It is not to be started while other threads start or close it.
+
+    Args:
+        redis_client_or_url: such as ``"rediss://:password@host:6380/0"``, for a client with
+            timeouts of a second, or of ``poll_interval`` where that is more; or a ``redis.Redis``
+            of one's own, which should have such timeouts and no retries (there is another try
+            soon).
+        prefix: the beginning of all names in the Redis; fleets with different ones do not meet.
+        period: for how many seconds a key encrypts.
+        accept_for: seconds. At least as many as a ticket lives
+            (:func:`openssl_tickets.get_session_timeout`), for no ticket to be refused before its
+            time.
+        poll_interval: seconds, from 0.05 on. It also says how soon an outage is noticed.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is out of range, they lead to too many keys at a time, or the URL is
+            none.
+        Error: OpenSSL has no random bytes, or no memory.
+
+    Example::
+
+        with RedisTicketKeys("redis://127.0.0.1:6379/0") as shared:
+            set_ticket_keys(context, shared.keys)
+            serve(context)
+    """
+
+    _pid: int
+    _id: str
+    _own_channel: str
+    _thread: threading.Thread | None
+    _stop: threading.Event
+    _settled: threading.Event
+    _is_connected: bool
+    _is_away: bool
+    _notices: Any
+    _failed_notices: int
+
+    def __init__(
+        self,
+        redis_client_or_url: redis.Redis | str,
+        *,
+        prefix: str = "openssl_tickets",
+        period: float = 3600.0,
+        accept_for: float = 7200.0,
+        poll_interval: float = 1.0,
+    ) -> None:
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
+        self._prefix = prefix
+        self._period = _seconds("period", period, 0.1)
+        self._accept_for = _seconds("accept_for", accept_for, 0.0)
+        self._poll_interval = _seconds("poll_interval", poll_interval, 0.05)
+        self._timeout = max(_TIMEOUT_MIN, self._poll_interval)
+        self._settle = 2 * self._poll_interval + self._timeout
+        self._lead = max(self._period, 2 * self._settle)
+        self._stay = self._accept_for + 2 * self._settle  # from the end of its use on
+        planned = (self._lead + self._stay) / self._period + 3
+        if planned > _MAX_PLANNED:
+            raise ValueError(
+                f"a period of {self._period:g} seconds and accept_for of {self._accept_for:g} "
+                f"seconds lead to more than {_MAX_PLANNED} keys at a time: make the period longer"
+            )
+        self._is_our_client = isinstance(redis_client_or_url, str)
+        self._client: Any = _client(redis_client_or_url, self._timeout)
+        self._read_script = self._client.register_script(_READ)
+        self._put_script = self._client.register_script(_PUT)
+        self._unlock_script = self._client.register_script(_UNLOCK)
+
+        own = TicketKey.generate()
+        self._own: bytes | None = own.name
+        self._is_own_used = False
+        self._held = {own.name: _Held(own, None, -math.inf, time.monotonic() + self._stay)}
+        self._keys = TicketKeys([own])
+        self._names = [own.name]
+        self._clock = 0.0  # what is added to our clock for the server's
+        self._ignored: set[str] = set()
+        self._forget()
+
+    @property
+    def keys(self) -> TicketKeys:
+        """The ring, for :func:`openssl_tickets.set_ticket_keys`; it is the same one always."""
+        return self._keys
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last word with the Redis was a good one; False in a forked child."""
+        return self._is_connected and self._pid == os.getpid()
+
+    def start(self) -> None:
+        """
+        Joins the others, and follows them from now on, in a thread.
+
+        It returns as soon as there is a key that all hosts know: at once where the Redis has one.
+        Where it has none, for the very first hosts, that is two and a half times ``poll_interval``
+        or so later. It does not wait for a Redis that is away.
+
+        Raises:
+            RuntimeError: it is started already.
+        """
+        if self._pid != os.getpid():
+            self._forget()
+        if self._thread is not None:
+            raise RuntimeError("it is started already")
+        self._stop.clear()
+        self._settled.clear()
+        self._thread = threading.Thread(target=self._follow, name=__name__, daemon=True)
+        self._thread.start()
+        # A daemon thread that is still at it when the interpreter goes down could make noise.
+        atexit.register(self.close)
+        # The lock of a host that has died on the way may have to expire first.
+        self._settled.wait(2 * self._settle + self._lock_expiry)
+        self._is_own_used = True
+
+    def close(self) -> None:
+        """
+        Ends the thread. The ring stays as it is; the keys stay in the Redis. It can be started
+        again.
+        """
+        if self._thread is None or self._pid != os.getpid():
+            return
+        self._stop.set()
+        if self._is_connected:
+            # Where that fails, the thread notices by itself, a little later.
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._client.publish(self._own_channel, "")
+        self._thread.join(4 * self._timeout + self._poll_interval)
+        self._thread = None
+        self._is_connected = False
+        atexit.unregister(self.close)
+        if self._is_our_client:
+            self._client.close()
+
+    def __enter__(self) -> RedisTicketKeys:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "not connected"
+        return f"<{__name__}.RedisTicketKeys {self._prefix!r}, {state}: {self._keys!r}>"
+
+    def _forget(self) -> None:
+        """Begins without a thread, as in a forked child, whatever there was in the parent."""
+        self._pid = os.getpid()
+        self._id = secrets.token_hex(8)  # tells our own notices from those of others
+        self._own_channel = f"{self._prefix}:changed:{self._id}"
+        self._thread = None
+        self._stop = threading.Event()
+        self._settled = threading.Event()
+        self._is_connected = False
+        self._is_away = False
+        self._notices = None
+        self._failed_notices = 0
+
+    @property
+    def _lock_expiry(self) -> float:
+        return 4 * self._timeout  # three commands, and one for the road
+
+    # What the thread does.
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._synchronise()
+            except Exception as error:  # whatever it is, the thread must go on
+                self._says_away(error)
+            else:
+                self._says_back()
+            try:
+                self._wait()
+            except Exception as error:
+                self._says_away(error)
+                self._stop.wait(self._poll_interval)
+        self._end_notices()
+
+    def _wait(self) -> None:
+        """Keeps the ring up to date until it is time to read again."""
+        until = time.monotonic() + self._poll_interval
+        while not self._stop.is_set():
+            left = min(until, self._apply()) - time.monotonic()
+            if until <= time.monotonic() or self._is_noticed(max(left, 0.001)):
+                return
+
+    def _synchronise(self) -> None:
+        """Takes over what the Redis has, gives it what it lacks, and makes the next key."""
+        self._put_back(self._read())
+        if self._newest() < time.monotonic() + self._lead:
+            self._rotate()
+        self._apply()
+
+    def _read(self) -> Mapping[bytes, float]:
+        """Takes over all keys; returns the names, and for how many seconds the Redis has each."""
+        seconds, microseconds, found = self._read_script(
+            keys=[f"{self._prefix}:keys"], args=[f"{self._prefix}:key:"]
+        )
+        # The later of two ends: what follows from it is rather too late than too early.
+        now = time.monotonic()
+        self._clock = int(seconds) + int(microseconds) / 1e6 - now
+        # Who uses none of these keys yet believes the others, who have seen them before.
+        has_joined = self._current(now).active is not None
+        not_before = now + self._settle if has_joined else -math.inf
+        stored = {}
+        for name, record, left in found:
+            try:
+                key, active = _from_record(_text(name), _text(record))
+            except (ValueError, TypeError):
+                self._ignore(_text(name))
+                continue
+            # -1: somebody has taken the expiry away.
+            stays = int(left) / 1000 if int(left) >= 0 else self._period + self._stay
+            stored[key.name] = stays
+            if active is not None:
+                active -= self._clock
+            self._take(_Held(key, active, not_before, now + stays))
+        return stored
+
+    def _take(self, found: _Held) -> None:
+        held = self._held.setdefault(found.key.name, found)
+        held.drop = max(held.drop, found.drop)
+        if held.active is None or found.active is None:
+            return  # a host's own, which stays one
+        begins = max(found.active, held.not_before)
+        held.active = begins if held is found else min(held.active, begins)
+
+    def _put_back(self, stored: Mapping[bytes, float]) -> None:
+        """Stores what the Redis has lost, and prolongs the key in use where that is needed."""
+        now = time.monotonic()
+        current = self._current(now)
+        missing = []
+        for name, held in self._held.items():
+            if name == self._own and not self._is_own_used:
+                continue
+            if name not in stored:
+                # What is about to expire has expired there.
+                if held.drop - now > self._settle:
+                    missing.append((held, held.drop - now))
+            elif held is current and stored[name] < self._stay - self._settle:
+                missing.append((held, self._stay))
+        if missing:
+            self._put(missing)
+
+    def _rotate(self) -> None:
+        """Makes the keys of the time ahead, if no other host is at it."""
+        lock, token = f"{self._prefix}:lock", secrets.token_hex(16)
+        if not self._client.set(lock, token, nx=True, px=_milliseconds(self._lock_expiry)):
+            return
+        # If anything goes wrong from here on, the lock expires.
+        self._read()
+        now = time.monotonic()
+        newest = self._newest()
+        made = []
+        while newest < now + self._lead:
+            newest = max(newest + self._period, now + self._settle)
+            key = TicketKey.generate()
+            drop = newest + self._period + self._stay
+            made.append((_Held(key, newest, newest, drop), drop - now))
+        if made and self._put(made, token) > 0:
+            for held, _ in made:
+                self._held[held.key.name] = held
+                logger.info(
+                    "made ticket key %s, for use in %.1f seconds",
+                    held.key.name.hex(),
+                    (held.active or now) - now,
+                )
+        self._unlock_script(keys=[lock], args=[token])
+
+    def _put(self, given: list[tuple[_Held, float]], token: str = "") -> int:
+        arguments: list[str | int] = [token, f"{self._prefix}:key:", self._channel, self._id]
+        for held, stays in given:
+            arguments += [
+                held.key.name.hex(),
+                _to_record(held.key, held.active and held.active + self._clock),
+                _milliseconds(stays),
+            ]
+        names = [f"{self._prefix}:keys", f"{self._prefix}:lock"]
+        return int(self._put_script(keys=names, args=arguments))
+
+    def _apply(self) -> float:
+        """Sets the ring as it is to be now; returns when it next changes by itself."""
+        now = time.monotonic()
+        current = self._current(now)
+        if not self._is_own_used and self._own is not None and current.active is not None:
+            del self._held[self._own]  # no ticket has it
+            self._own = None
+        current.drop = max(current.drop, now + self._stay)
+        self._held = {name: held for name, held in self._held.items() if held.drop > now}
+        others = sorted(
+            (held for held in self._held.values() if held is not current),
+            key=lambda held: held.active if held.active is not None else -math.inf,
+            reverse=True,
+        )
+        keys = [current.key, *(held.key for held in others)][:_MAX_KEYS]
+        names = [key.name for key in keys]
+        if names != self._names:
+            self._keys.replace(keys)
+            self._names = names
+        if current.active is not None:
+            self._settled.set()
+        events = [held.drop for held in others]
+        events += [held.active for held in others if held.active is not None and held.active > now]
+        return min(events, default=math.inf)
+
+    def _current(self, now: float) -> _Held:
+        """Returns what encrypts: the last of the plan whose time has come, or our own key."""
+        begun = [held for held in self._held.values() if held.active is not None]
+        begun = [held for held in begun if (held.active or 0.0) <= now]
+        if begun:
+            return max(begun, key=lambda held: (held.active or 0.0, held.key.name))
+        return self._held[self._own or b""]
+
+    def _newest(self) -> float:
+        """Returns when the last key of the plan begins."""
+        planned = (held.active for held in self._held.values() if held.active is not None)
+        return max(planned, default=-math.inf)
+
+    # Notices, and what is said of them.
+
+    @property
+    def _channel(self) -> str:
+        return f"{self._prefix}:changed"
+
+    def _is_noticed(self, seconds: float) -> bool:
+        """Waits for as long; returns True as soon as there may be something to read."""
+        if not self._is_connected:
+            self._stop.wait(seconds)
+            return False
+        try:
+            if self._notices is None:
+                self._notices = self._client.pubsub()
+                self._notices.subscribe(self._channel, self._own_channel)
+            message = self._notices.get_message(timeout=seconds)
+        except Exception as error:
+            self._end_notices()
+            self._failed_notices += 1
+            if self._failed_notices == 1:
+                return True  # that tells whether the Redis is away, or only this is
+            if self._failed_notices == 2:
+                logger.warning(
+                    "no notices from Redis (%s: %s): asking it each %g seconds",
+                    type(error).__name__,
+                    error,
+                    self._poll_interval,
+                )
+            self._stop.wait(seconds)
+            return False
+        if message is None:
+            return False
+        self._failed_notices = 0
+        # A confirmation is one, too: there may have been a change just before.
+        return bool(message["type"] != "message" or _text(message["data"]) != self._id)
+
+    def _end_notices(self) -> None:
+        notices, self._notices = self._notices, None
+        if notices is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                notices.close()
+
+    def _says_away(self, error: Exception) -> None:
+        self._is_connected = False
+        self._end_notices()
+        if not self._is_away:
+            self._is_away = True
+            logger.warning(
+                "Redis is away (%s: %s): going on with the ticket keys that are here",
+                type(error).__name__,
+                error,
+                # A fault of ours, which needs more to be found.
+                exc_info=None if isinstance(error, (redis.RedisError, OSError)) else error,
+            )
+        self._settled.set()
+
+    def _says_back(self) -> None:
+        self._is_connected = True
+        if self._is_away:
+            self._is_away = False
+            self._failed_notices = 0
+            logger.warning("Redis is back: following its ticket keys again")
+
+    def _ignore(self, name: str) -> None:
+        if name not in self._ignored:
+            self._ignored.add(name)
+            logger.warning("what Redis has as %s:key:%s is no ticket key", self._prefix, name)
+
+
+def _client(given: redis.Redis | str, timeout: float) -> redis.Redis:
+    if isinstance(given, redis.Redis):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(
+            f"redis_client_or_url must be a redis.Redis or a str, not {type(given).__name__}"
+        )
+    return redis.Redis.from_url(
+        given,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _seconds(name: str, value: float, smallest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not smallest <= value <= _SECONDS_MAX:
+        raise ValueError(
+            f"{name} must be from {smallest:g} to {_SECONDS_MAX:.0f} seconds, not {value}"
+        )
+    return float(value)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _text(value: bytes | str) -> str:
+    """Clients answer in bytes, or with ``decode_responses`` in text."""
+    return value if isinstance(value, str) else value.decode("ascii", "backslashreplace")
+
+
+def _to_record(key: TicketKey, active: float | None) -> str:
+    begins = "-" if active is None else str(_milliseconds(active))
+    return f"{_VERSION} {begins} {key.hmac_key.hex()} {key.aes_key.hex()}"
+
+
+def _from_record(name: str, record: str) -> tuple[TicketKey, float | None]:
+    version, begins, hmac_key, aes_key = record.split(" ")
+    if version != _VERSION:
+        raise ValueError("it is of another version")
+    key = TicketKey(bytes.fromhex(name), bytes.fromhex(hmac_key), bytes.fromhex(aes_key))
+    return key, None if begins == "-" else int(begins) / 1000

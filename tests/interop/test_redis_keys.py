@@ -1,0 +1,752 @@
+"""Ticket keys in the real Redis: hosts that rotate them, lose the Redis, and find it again."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import redis
+
+from openssl_tickets import SSL, TicketKey, TicketKeys, set_ticket_keys
+from openssl_tickets.redis_keys import RedisTicketKeys
+from tests import tls
+
+TIMEOUT = 60.0  # seconds; only a failure takes as long
+FAST: dict[str, Any] = {"period": 1.0, "accept_for": 5.0, "poll_interval": 0.1}
+LOGGER = "openssl_tickets.redis_keys"
+PREFIX = "openssl_tickets"
+
+
+class Redis:
+    """A redis-server with a folder and a socket of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"unix://{folder}/socket"
+        self.client: Any = redis.Redis.from_url(self.url, decode_responses=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, with what it has on disk; returns when it answers."""
+        options = ["--port", "0", "--unixsocket", str(self.folder / "socket")]
+        options += ["--dir", str(self.folder), "--save", ""]
+        options += ["--appendonly", "yes", "--appendfsync", "always"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["redis-server", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:  # it is not there, or is reading its file
+            return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(TIMEOUT)
+
+    def lose_all(self) -> None:
+        """Forgets what is on disk."""
+        for path in self.folder.glob("appendonly*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """It takes connections, as the system does that for it, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def seed(self) -> None:
+        """Puts a key there that is in use already, so that the first host need not wait."""
+        key = TicketKey.generate()
+        begins = self.client.time()[0] * 1000
+        self.client.sadd(f"{PREFIX}:keys", key.name.hex())
+        record = f"1 {begins} {key.hmac_key.hex()} {key.aes_key.hex()}"
+        self.client.set(f"{PREFIX}:key:{key.name.hex()}", record, px=10_000)
+
+    def records(self) -> dict[str, list[str]]:
+        """What is stored of each key, by its name in hex."""
+        names = self.client.smembers(f"{PREFIX}:keys")
+        records = {name: self.client.get(f"{PREFIX}:key:{name}") for name in names}
+        return {name: record.split(" ") for name, record in records.items() if record}
+
+
+@pytest.fixture
+def server() -> Iterator[Redis]:
+    """A real Redis, which keeps what it has on disk."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no redis-server (Debian: apt-get install redis-server)")
+        pytest.skip("there is no redis-server")
+    # The path of a socket has at most 107 bytes, and pytest's folders are deep.
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = Redis(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+            server.client.close()
+
+
+@pytest.fixture
+def host(server: Redis) -> Iterator[Callable[..., RedisTicketKeys]]:
+    """``host(...)`` is a started host in this process, which is closed in the end."""
+    with contextlib.ExitStack() as hosts:
+
+        def start(url: Any = server.url, **arguments: Any) -> RedisTicketKeys:
+            return hosts.enter_context(RedisTicketKeys(url, **{**FAST, **arguments}))
+
+        yield start
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Waits until it holds."""
+    end = time.monotonic() + TIMEOUT
+    while not holds():
+        assert time.monotonic() < end, "it does not come to hold"
+        time.sleep(0.01)
+
+
+def names(host: RedisTicketKeys) -> list[str]:
+    """The names of its keys, in hex; the first encrypts."""
+    return [key.name.hex() for key in host.keys.keys]
+
+
+def messages(caplog: pytest.LogCaptureFixture, beginning: str) -> list[str]:
+    ours = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    return [message for message in ours if message.startswith(beginning)]
+
+
+def resumes(server_file: Path, issuer: TicketKeys, other: TicketKeys) -> bool:
+    """Whether a ticket of one ring is good for the other."""
+    contexts = [tls.server_context(server_file) for _ in range(2)]
+    for context, keys in zip(contexts, (issuer, other), strict=True):
+        set_ticket_keys(context, keys)
+    session = tls.Pair(contexts[0], tls.client_context()).handshake().session()
+    copied = SSL.Session.from_der(session.to_der())
+    return tls.Pair(contexts[1], tls.client_context(), copied).handshake().reused
+
+
+class Host:
+    """A host in a process of its own, see redis_host.py."""
+
+    def __init__(self, server_file: Path, url: str, log: Path, arguments: dict[str, Any]) -> None:
+        self.log = log
+        self._command = [sys.executable, str(Path(__file__).with_name("redis_host.py"))]
+        self._command += [str(server_file), url, json.dumps(arguments)]
+        self._lock = threading.Lock()
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self._watchdog = threading.Timer(TIMEOUT, self._process.kill)
+        self._watchdog.start()
+
+    def wait_for_start(self) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "started\n", self.log.read_text()
+
+    def do(self, *command: str) -> dict[str, Any]:
+        """Has it run a command; other threads wait for their turn."""
+        with self._lock:
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin is not None
+            assert stdout is not None
+            stdin.write(json.dumps(command) + "\n")
+            stdin.flush()
+            answer = stdout.readline()
+        assert answer, self.log.read_text()
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def restart(self) -> None:
+        with self._lock:
+            self.end()
+            self.start()
+            self.wait_for_start()
+
+    def end(self) -> None:
+        """Ends its input, and with that the process."""
+        self._process.communicate(timeout=TIMEOUT)
+        self._watchdog.cancel()
+        assert self._process.returncode == 0, self.log.read_text()
+
+    def kill(self) -> None:
+        self._watchdog.cancel()
+        self._process.kill()
+        self._process.communicate()
+
+    def said(self, beginning: str) -> int:
+        """How often it has logged a message of ours that begins so."""
+        return self.log.read_text().count(f"{LOGGER}: {beginning}")
+
+
+class Load:
+    """
+    Clients that come back: each holds a session for some time, and then resumes it on any host.
+
+    A resumption counts if it is over *accept_for* after the ticket was asked for, at the latest.
+    """
+
+    def __init__(self, hosts: list[Host], accept_for: float, seed: int) -> None:
+        self._hosts = hosts
+        self._accept_for = accept_for
+        self._random = random.Random(seed)  # noqa: S311
+        self._lock = threading.Lock()
+        self._held: list[tuple[float, int, float, int, str, str]] = []
+        self._numbers = itertools.count()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,)) for number in range(len(hosts))
+        ]
+        self.resumed = 0
+        self.crossed = 0
+        self.too_late = 0
+        self.oldest = 0.0
+        self.failures: list[str] = []
+        self.errors: list[BaseException] = []
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+        assert not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, number: int) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._step(number)
+        except BaseException as error:
+            self.errors.append(error)
+
+    def _step(self, number: int) -> None:
+        host, begun = self._hosts[number], time.monotonic()
+        with self._lock:
+            held = None
+            if self._held and self._held[0][0] <= begun:
+                held = heapq.heappop(self._held)
+            version = self._random.choice(sorted(tls.VERSIONS))
+        if held is None:
+            answer = host.do("issue", version)
+        else:
+            _, _, issued, issuer, version, session = held
+            answer = host.do("resume", version, session)
+            age = time.monotonic() - issued
+            with self._lock:
+                if age > self._accept_for:
+                    self.too_late += 1
+                elif answer["reused"]:
+                    self.resumed += 1
+                    self.crossed += issuer != number
+                    self.oldest = max(self.oldest, age)
+                else:
+                    self.failures.append(f"TLS {version}, {issuer} to {number}, {age:.2f} seconds")
+        with self._lock:
+            # One in two comes back soon, with a ticket of a key that has just come into use.
+            again = self._random.choice([0.0, self._random.uniform(0.0, 0.7 * self._accept_for)])
+            number_of_session = next(self._numbers)
+            entry = (begun + again, number_of_session, begun, number, version, answer["session"])
+            heapq.heappush(self._held, entry)
+
+
+class TestFleet:
+    """4 hosts in processes of their own, under load."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {"period": 1.0, "accept_for": 8.0, "poll_interval": 0.25}
+
+    def test_every_resumption_succeeds(
+        self, server: Redis, server_file: Path, tmp_path: Path
+    ) -> None:
+        """
+        With a rotation each second, a Redis that is killed and comes back, then comes back empty,
+        and a host that is restarted, no ticket is refused within the accept time, on any host.
+        """
+        seed = random.randrange(1 << 32)  # noqa: S311
+        print(f"seed {seed}")  # pytest shows it with a failure
+        began = time.monotonic()
+        with contextlib.ExitStack() as ends:
+            hosts = []
+            for number in range(4):
+                log = tmp_path / f"{number}.log"
+                hosts.append(Host(server_file, server.url, log, self.ARGUMENTS))
+                ends.callback(hosts[-1].kill)
+            for one in hosts:
+                one.wait_for_start()
+            first_keys = set(server.records())
+            encrypting: list[str] = []
+            secrets: set[str] = set()
+
+            def look() -> list[dict[str, Any]]:
+                states = [one.do("state") for one in hosts]
+                for state in states:
+                    if state["names"][0] not in encrypting:
+                        encrypting.append(state["names"][0])
+                with contextlib.suppress(redis.RedisError):
+                    for record in server.records().values():
+                        secrets.update(record[2:])
+                assert not load.failures, (load.failures[:10], len(load.failures))
+                assert not load.errors, load.errors
+                return states
+
+            def rotated(times: int) -> None:
+                wanted = len(encrypting) + times
+                until(lambda: look() and len(encrypting) >= wanted)
+
+            def gone() -> bool:
+                return not any(state["connected"] for state in look())
+
+            def joined() -> bool:
+                return all(state["connected"] for state in look())
+
+            with Load(hosts, self.ARGUMENTS["accept_for"], seed) as load:
+                rotated(4)
+                server.kill()
+                until(gone)
+                rotated(1)  # the next key is known already
+                server.start()
+                until(joined)
+                rotated(1)
+                hosts[3].restart()
+                rotated(1)
+                server.kill()
+                server.lose_all()
+                until(gone)
+                server.start()
+                until(joined)
+                rotated(3)
+                states = look()
+                spacing = sorted(int(record[1]) for record in server.records().values())
+            for one in hosts:
+                one.end()
+            logs = [one.log.read_text() for one in hosts]
+        print(
+            f"{load.resumed} resumptions, {load.crossed} of them on another host, tickets up to "
+            f"{load.oldest:.1f} seconds old, {load.too_late} too late to count, {len(encrypting)} "
+            f"keys, {time.monotonic() - began:.1f} seconds"
+        )
+        assert (load.failures, load.errors) == ([], [])
+        assert load.crossed >= 200
+        assert load.oldest > 3.0  # which is three periods
+        assert len(encrypting) >= 10
+        assert len(set(encrypting)) == len(encrypting)
+        assert first_keys <= set(encrypting)
+        # No two hosts have made keys for one time.
+        assert min(later - sooner for sooner, later in itertools.pairwise(spacing)) >= 500
+        for one in hosts:
+            assert one.said("Redis is away") == 2
+            assert one.said("Redis is back") == 2
+        assert len(secrets) > 20
+        shown = "".join(logs) + "".join(state["repr"] for state in states)
+        assert "made ticket key" in shown
+        assert not [secret for secret in secrets if secret in shown]
+        assert not [secret for secret in secrets if str(bytes.fromhex(secret)) in shown]
+        assert "Traceback" not in shown
+
+
+class TestFollowing:
+    def test_hosts_share(
+        self, host: Callable[..., RedisTicketKeys], server_file: Path, server: Redis
+    ) -> None:
+        """A host that joins has the keys of the others when it has started, the plan included."""
+        first = host(period=100.0)
+        second = host(period=100.0)
+        assert names(first)[0] == names(second)[0]
+        assert len(set(names(first)) & set(names(second))) >= 2
+        until(lambda: set(names(first)) == set(names(second)) == set(server.records()))
+        assert resumes(server_file, first.keys, second.keys)
+        assert not resumes(server_file, first.keys, TicketKeys([TicketKey.generate()]))
+
+    def test_the_first_hosts_at_once(self, server: Redis) -> None:
+        """Hosts that start at one time, on an empty Redis, come to the same keys."""
+        hosts = [RedisTicketKeys(server.url, **{**FAST, "period": 100.0}) for _ in range(6)]
+        threads = [threading.Thread(target=one.start) for one in hosts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(TIMEOUT)
+        rings = [names(one) for one in hosts]
+        for one in hosts:
+            one.close()
+        assert [ring[0] for ring in rings] == rings[0][:1] * 6
+        # One for now and the next; the one after that may just have been made.
+        assert len(server.records()) in (2, 3)
+
+    def test_by_notice(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A host that would ask in minutes only has a new key as soon as it is made."""
+        server.seed()
+        maker = host(period=2.0)
+        server.client.set(f"{PREFIX}:lock", "not the follower, who would make many")
+        follower = host(period=2.0, poll_interval=100.0)
+        known = set(names(follower))
+        server.client.delete(f"{PREFIX}:lock")
+        until(lambda: set(names(maker)) - known)
+        until(lambda: set(names(follower)) - known)
+
+    def test_by_polling(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A host that may not subscribe follows all the same, says so once, and shows no word."""
+        server.client.acl_setuser(
+            "deaf", enabled=True, passwords=["+open sesame"], keys=["*"], categories=["+@all"]
+        )
+        server.client.execute_command("ACL", "SETUSER", "deaf", "-subscribe", "-psubscribe")
+        server.seed()
+        maker = host()
+        url = server.url.replace("unix://", "unix://deaf:open%20sesame@")
+        follower = host(url)
+        known = set(names(follower))
+        until(lambda: set(names(maker)) - known)
+        until(lambda: set(names(follower)) - known)
+        assert len(messages(caplog, "no notices from Redis (NoPermissionError")) == 1
+        assert not messages(caplog, "Redis is away")
+        assert "sesame" not in caplog.text + repr(follower)
+
+    def test_client_of_ones_own(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A client that answers in text does as well, and is not closed."""
+        server.seed()
+        first = host()
+        second = host(server.client)
+        assert set(names(second)) & set(names(first))
+        second.close()
+        assert server.client.ping()
+
+    def test_prefix(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """Hosts with different prefixes do not meet."""
+        assert not set(names(host(prefix="one"))) & set(names(host(prefix="two")))
+        assert {key.split(":")[0] for key in server.client.scan_iter()} == {"one", "two"}
+
+    def test_expiry(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A key is kept for its use and the accept time, and is then gone everywhere."""
+        arguments: dict[str, Any] = {"period": 0.3, "accept_for": 0.2, "poll_interval": 0.05}
+        hosts = [host(**arguments), host(**arguments)]
+        gone = set(names(hosts[0]))
+        until(lambda: names(hosts[0])[0] not in gone)
+        for name, record in server.records().items():
+            left = server.client.pttl(f"{PREFIX}:key:{name}")
+            seconds, microseconds = server.client.time()
+            begins = int(record[1]) - (seconds * 1000 + microseconds / 1000)
+            # Until the end of its use, the accept time, and 2 times 1.1 seconds to be sure.
+            assert begins + 300 + 200 < left < begins + 300 + 200 + 2200 + 1000
+        assert 0 < server.client.pttl(f"{PREFIX}:keys") < 60_000
+        until(lambda: not gone & {*names(hosts[0]), *names(hosts[1]), *server.records()})
+        for one in hosts:
+            assert len(names(one)) < 30
+
+    def test_what_is_no_key(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What others have written there is passed over, with one message."""
+        bad = ["", "1", f"2 - {'00' * 32} {'00' * 32}", f"1 - {'00' * 32} 00", b"\xff \xff \xff 1"]
+        for number, record in enumerate(bad):
+            name = f"{number:032x}"
+            server.client.sadd(f"{PREFIX}:keys", name)
+            server.client.set(f"{PREFIX}:key:{name}", record)
+        server.seed()
+        one = host()
+        known = set(names(one))
+        until(lambda: set(names(one)) - known)
+        assert not [name for name in names(one) if name.startswith("0" * 30)]
+        assert len(messages(caplog, "what Redis has as")) == len(bad)
+        assert not messages(caplog, "Redis is away")
+
+
+class TestLock:
+    def test_another_is_at_it(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """While another host has the lock no key is made; it expires, should that host be gone."""
+        server.seed()
+        one, other = host(), host()
+        until(lambda: server.client.set(f"{PREFIX}:lock", "another host", nx=True))
+        until(lambda: set(names(one)) == set(names(other)) == set(server.records()))
+        known = set(names(one))
+        first = names(one)[0]
+        until(lambda: names(one)[0] != first)  # which is the time of a rotation
+        made = {*names(one), *names(other), *server.records()}
+        assert made <= known
+        server.client.pexpire(f"{PREFIX}:lock", 50)
+        until(lambda: set(names(one)) - made and set(names(other)) - made)
+        lasts = server.client.pttl(f"{PREFIX}:lock")
+        assert lasts == -2 or 0 < lasts <= 4000
+
+    def test_lock_that_was_lost(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A host that has lost the lock on the way stores no key, and leaves the lock alone."""
+        taken = threading.Event()
+
+        class Slow(redis.Redis):
+            """Right after it has the lock, it expires, and another host gets it."""
+
+            def set(self, name: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+                result = super().set(name, value, *args, **kwargs)
+                if result and not taken.is_set():
+                    super().set(name, "another host")
+                    taken.set()
+                return result
+
+        one = RedisTicketKeys(Slow.from_url(server.url), **FAST)
+        starting = threading.Thread(target=one.start)
+        starting.start()
+        assert taken.wait(TIMEOUT)
+        assert server.client.get(f"{PREFIX}:lock") == "another host"
+        # It has asked again, and so is through with the first time.
+        asked = server.client.info("commandstats")["cmdstat_set"]["calls"]
+        until(lambda: server.client.info("commandstats")["cmdstat_set"]["calls"] > asked + 1)
+        assert server.records() == {}
+        assert server.client.get(f"{PREFIX}:lock") == "another host"
+        server.client.delete(f"{PREFIX}:lock")
+        starting.join(TIMEOUT)
+        assert set(names(one)) >= set(server.records()) != set()
+        one.close()
+
+
+class TestAway:
+    def test_it_is_said_once(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A host says that the Redis is away, goes on by the plan, and says that it is back."""
+        server.seed()
+        caplog.set_level(logging.DEBUG)
+        one = host()
+        assert one.connected
+        server.kill()
+        until(lambda: not one.connected)
+        first = names(one)[0]
+        until(lambda: names(one)[0] != first)  # which is many polls later
+        assert len(messages(caplog, "Redis is away (ConnectionError")) == 1
+        assert not messages(caplog, "Redis is back")
+        server.start()
+        until(lambda: one.connected)
+        until(lambda: set(names(one)) <= set(server.records()))
+        assert len(messages(caplog, "Redis is away")) == 1
+        assert len(messages(caplog, "Redis is back")) == 1
+
+    def test_nothing_is_lost_with_an_empty_redis(
+        self, host: Callable[..., RedisTicketKeys], server: Redis
+    ) -> None:
+        """What the Redis has lost is put back; all keep the key that encrypts, and the plan."""
+        server.seed()
+        hosts = [host(period=1000.0), host(period=1000.0)]
+        before = server.records()
+        for _ in range(2):
+            server.client.flushall()
+            until(lambda: server.records().keys() >= before.keys())
+        assert server.records().keys() == before.keys()
+        for name, (_, begins, *secrets) in server.records().items():
+            assert secrets == before[name][2:]
+            assert abs(int(begins) - int(before[name][1])) < 500
+        newcomer = host(period=1000.0)
+        assert names(newcomer) == names(hosts[0]) == names(hosts[1])
+
+    def test_newcomer_in_an_empty_redis(
+        self, host: Callable[..., RedisTicketKeys], server: Redis, server_file: Path
+    ) -> None:
+        """A host that starts when the Redis has just lost all has tickets that cross at once."""
+        server.seed()
+        old = host(period=1000.0)
+        server.kill()
+        server.lose_all()
+        until(lambda: not old.connected)
+        server.start()
+        new = host(period=1000.0)
+        assert resumes(server_file, new.keys, old.keys)
+        assert resumes(server_file, old.keys, new.keys)
+        until(lambda: names(old) == names(new) and len(names(old)) >= 3)
+
+    def test_start_while_away(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        server_file: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A host that starts without the Redis has a key of its own, which the others get."""
+        old = host(period=1000.0)
+        server.kill()
+        until(lambda: not old.connected)
+        news = [host(period=1000.0), host(period=1000.0)]
+        owns = [names(new) for new in news]
+        assert [len(own) for own in owns] == [1, 1]
+        assert not resumes(server_file, news[0].keys, old.keys)
+        alone = TicketKeys(news[0].keys.keys)
+        server.start()
+        until(lambda: all({*owns[0], *owns[1]} < set(names(one)) for one in (old, *news)))
+        assert len({names(one)[0] for one in (old, *news)}) == 1
+        assert names(old)[0] not in owns[0] + owns[1]
+        assert resumes(server_file, alone, old.keys)
+        assert resumes(server_file, alone, news[1].keys)
+        assert len(messages(caplog, "Redis is away")) == 3
+
+    def test_redis_that_hangs(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A Redis that does not answer is away too, for those that start as well."""
+        server.seed()
+        one = host()
+        with server.suspended():
+            until(lambda: not one.connected)
+            other = host()
+            assert len(names(other)) == 1
+            other.close()
+            assert len(messages(caplog, "Redis is away (TimeoutError")) == 2
+        until(lambda: one.connected)
+
+    def test_wrong_password(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A Redis that does not let the host in is away, and the password is not told."""
+        caplog.set_level(logging.DEBUG)
+        one = host(server.url.replace("unix://", "unix://someone:open%20sesame@"))
+        assert len(messages(caplog, "Redis is away (AuthenticationError")) == 1
+        assert "sesame" not in caplog.text + repr(one)
+
+    def test_restart(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A host that was closed can be started again, and two starts are refused."""
+        server.seed()
+        one = host()
+        before = one.keys
+        with pytest.raises(RuntimeError, match=r"^it is started already$"):
+            one.start()
+        states = [one.connected]
+        one.close()
+        one.close()
+        states.append(one.connected)
+        one.start()
+        states.append(one.connected)
+        assert states == [True, False, True]
+        assert one.keys is before
+
+
+class TestProcesses:
+    """Each runs in a process of its own."""
+
+    def run(self, server: Redis, program: str) -> str:
+        """Runs *program* after a common beginning; it must end well and print no error."""
+        source = textwrap.dedent(
+            f"""
+            import os, sys, time
+            sys.path.append({str(Path(__file__).parents[2])!r})
+            from openssl_tickets.redis_keys import RedisTicketKeys
+            one = RedisTicketKeys({server.url!r}, **{FAST!r})
+            """
+        ) + textwrap.dedent(program)
+        process = subprocess.Popen(
+            [sys.executable, "-c", source],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert (process.returncode, stderr) == (0, "")
+        return stdout
+
+    def test_exit(self, server: Redis) -> None:
+        """The interpreter ends without a word while the thread follows."""
+        server.seed()
+        assert self.run(server, "one.start(); print(one.connected)") == "True\n"
+
+    def test_fork(self, server: Redis) -> None:
+        """A forked child has the keys; it follows when it is started, and harms no one if not."""
+        server.seed()
+        output = self.run(
+            server,
+            """
+            one.start()
+            for is_started in False, True:
+                child = os.fork()
+                if not child:
+                    names = [key.name for key in one.keys.keys]
+                    assert not one.connected
+                    if is_started:
+                        one.start()
+                        assert one.connected
+                        while not {key.name for key in one.keys.keys} - set(names):
+                            time.sleep(0.01)
+                        print("follows", flush=True)
+                    one.close()
+                    sys.exit()
+                assert os.waitpid(child, 0)[1] == 0
+            assert one.connected
+            names = {key.name for key in one.keys.keys}
+            while not {key.name for key in one.keys.keys} - names:
+                time.sleep(0.01)
+            one.close()
+            print("ends")
+            """,
+        )
+        assert output == "follows\nends\n"
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"period": 0.05}, ValueError, "period must be from 0.1 to 31622400 seconds"),
+            ({"period": float("nan")}, ValueError, "period must be from 0.1"),
+            ({"accept_for": -1}, ValueError, "accept_for must be from 0 to"),
+            ({"poll_interval": 0}, ValueError, "poll_interval must be from 0.05 to"),
+            ({"poll_interval": True}, TypeError, "poll_interval must be a number, not bool"),
+            ({"period": "1"}, TypeError, "period must be a number, not str"),
+            ({"prefix": b"x"}, TypeError, "prefix must be a str, not bytes"),
+            ({"period": 1, "accept_for": 900}, ValueError, ".* more than 900 keys at a time"),
+            ({"redis_client_or_url": None}, TypeError, ".* must be a redis.Redis or a str, not No"),
+            ({"redis_client_or_url": "nowhere"}, ValueError, ".*URL"),
+        ],
+    )
+    def test_refused(self, arguments: Any, error: type[Exception], message: str) -> None:
+        """A wrong argument is named, with what it must be."""
+        with pytest.raises(error, match=f"^{message}"):
+            RedisTicketKeys(**{"redis_client_or_url": "redis://127.0.0.1", **arguments})
