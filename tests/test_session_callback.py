@@ -1752,6 +1752,8 @@ class TestProcesses:
         output = run(
             server_file,
             f"""
+            import warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads
             calls = []
             contexts = both({module}, lambda of, session, data: calls.append(of))
             old = [{module}.Pair(*contexts).handshake() for _ in range(3)]
