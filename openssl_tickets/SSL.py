@@ -155,22 +155,31 @@ class _Unraised(Unraised):
 
     def __call__(self, ssl: Any, result: int) -> None:
         del vars(self.connection)["_raise_ssl_error"]
-        is_handshake = sys._getframe().f_back.f_code is _DO_HANDSHAKE  # type: ignore[union-attr]
+        caller = sys._getframe().f_back
+        if not self.is_fatal and (caller is None or caller.f_code is not _DO_HANDSHAKE):
+            # What has been read or written must not be lost, nor what libssl has to say.
+            try:
+                self.connection._raise_ssl_error(ssl, result)
+            finally:
+                self.report()
+            return
         try:
             self.connection._raise_ssl_error(ssl, result)
+        except _WANTS:
+            pass
         except OpenSSL.SSL.Error:
-            pass  # what the callback's failure has led to
+            if not self.is_fatal:
+                self.report()  # it is not what the failure has come from
+                raise
         except BaseException:
             drain_error_queue()  # pyOpenSSL has not come round to that
             self.report()  # now, since the traceback of what is raised holds them
             raise
-        else:
-            if not is_handshake and not self.is_fatal:
-                self.report()  # what has been read or written must not be lost
-                return
         # Outside of the except clause, to leave it the context that it came with.
         self.raise_first()
 
+
+_WANTS = (OpenSSL.SSL.WantReadError, OpenSSL.SSL.WantWriteError)
 
 # The methods that ask libssl, and see to it that its failure is raised.
 _RAISING_METHODS = frozenset(

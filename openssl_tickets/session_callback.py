@@ -37,14 +37,15 @@ def set_new_session_callback(
     No cache mode has to be set. While there is a callback, ``SESS_CACHE_CLIENT`` is added to the
     mode, and on a context that no client has connected to also ``SESS_CACHE_NO_INTERNAL_STORE``:
     libssl would fill its cache with a client's sessions, and never look there. Both go with the
-    callback.
+    callback, also where the program has set them meanwhile.
 
-    An announcement cannot be refused: what *callback* raises does not end the connection. From a
-    connection of :mod:`openssl_tickets.SSL`, or after
-    :func:`openssl_tickets.stdlib.raise_callback_errors`, the very exception is raised from the call
-    in which it came, where that call has nothing else to return (``do_handshake``, or a ``recv``
-    that finds no data yet); elsewhere, and where data would be lost, it goes to
-    ``sys.unraisablehook`` with the connection as the object.
+    An announcement cannot be refused: what *callback* raises does not end the connection. It goes
+    to ``sys.unraisablehook`` with the connection as the object, a KeyboardInterrupt too. Only
+    ``do_handshake``, which has nothing else to return, raises the very exception, of a connection
+    of :mod:`openssl_tickets.SSL`, or after :func:`openssl_tickets.stdlib.raise_callback_errors`.
+
+    Set the context's own info callback (pyOpenSSL's ``set_info_callback``) before: one that is set
+    later hides the ticket of a TLS 1.2 resumption, until the next full handshake of the context.
 
     After a switch of contexts by server name (SNI), it is the callback of the connection's *first*
     context that is called. It is kept for as long as a connection can call it; one that refers to
@@ -97,9 +98,11 @@ def set_remove_session_callback(
     libssl tells of it in the middle of something else, perhaps in a garbage collection, and holds
     a lock that other threads may wait for. So *callback* is called a little later: by the main
     thread between two bytecodes, or in the next handshake of a context with a session callback,
-    on whichever thread that is. What it raises goes to ``sys.unraisablehook`` with the context as
-    the object. Once the interpreter is going down, it is not called any more. One that refers to
-    its context, or keeps it, keeps it alive for good.
+    on whichever thread that is. So it can interrupt the main thread anywhere, as the handler of a
+    signal can: do not wait in it for a lock that the main thread may hold (``queue.SimpleQueue``
+    does well). What was still to be told of at a fork is told of in both processes. What it raises
+    goes to ``sys.unraisablehook`` with the context as the object. Once the interpreter is going
+    down, it is not called any more. One that refers to its context, or keeps it, keeps it alive.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for clients or servers.

@@ -92,6 +92,9 @@ def _keep_callback_exception(
     return True
 
 
+_WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
 
@@ -104,9 +107,12 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
             # Here and below without a call: a signal must not come in between.
             _call.connection, _call.unraised = self, None
             result = method(self, *args, **kwargs)
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             unraised = _call.unraised
             if unraised is None:
+                raise
+            if not unraised.is_fatal and not (is_handshake and isinstance(error, _WANTS)):
+                unraised.report()  # it is not what the failure has come from
                 raise
         except BaseException:
             if _call.unraised is not None:

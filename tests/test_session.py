@@ -961,13 +961,12 @@ class TestEncoding:
             pytest.skip(f"there are no terminals: {error}")
         try:
             done = subprocess.run(
-                [sys.executable, "-c", code],
+                [sys.executable, "-I", "-c", code],
                 stdin=stdin,
                 capture_output=True,
                 text=True,
                 timeout=tls.TIMEOUT,
                 start_new_session=True,
-                cwd=ROOT,
             )
         finally:
             os.close(stdin)
@@ -1125,11 +1124,10 @@ class TestBroken:
     def test_offered_in_a_process_of_its_own(self, server_file: Path, version: str) -> None:
         """Changed in any byte, or in a whole field, an offered session ends no process."""
         done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-c", _OFFER, version, str(server_file)],
+            [sys.executable, "-I", "-Xfaulthandler", "-c", _OFFER, version, str(server_file), ROOT],
             capture_output=True,
             text=True,
             timeout=3 * tls.TIMEOUT,
-            cwd=ROOT,
         )
         assert (done.returncode, done.stderr[-4000:]) == (0, "")
         ends = ast.literal_eval(done.stdout)
@@ -1140,13 +1138,14 @@ class TestBroken:
 # Run by itself, so that a crash is seen as one.
 _OFFER = """
 import collections, ssl, sys
+version, server_file, root = sys.argv[1:]
+sys.path.append(root)
 import openssl_tickets
 from openssl_tickets import SSL  # before pyOpenSSL
 from openssl_tickets._libssl import lib
 from tests import stdlib_tls
 from tests.test_session import _der, _fields
 
-version, server_file = sys.argv[1:]
 server_context = stdlib_tls.server_context(server_file, version)
 client_context = stdlib_tls.client_context(version)
 first = stdlib_tls.Pair(server_context, client_context).handshake()

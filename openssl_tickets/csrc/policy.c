@@ -126,10 +126,16 @@ static uintptr_t openssl_tickets_new_number(void)
  */
 static void update_mode(slot *of_ctx, int closed)
 {
-    long mode = SSL_CTX_get_session_cache_mode(of_ctx->ctx), wanted;
+    long mode = SSL_CTX_get_session_cache_mode(of_ctx->ctx), added, wanted;
 
-    if (!of_ctx->has_mode || mode != of_ctx->mode)
-        of_ctx->own_mode = mode;
+    if (!of_ctx->has_mode || mode != of_ctx->mode) {
+        /* The program's; but what was added for clients may only have been read and set again. */
+        added = of_ctx->has_mode ? of_ctx->mode & ~of_ctx->own_mode : 0;
+        added &= SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE;
+        of_ctx->own_mode = (added & SSL_SESS_CACHE_NO_INTERNAL_STORE) && (mode & added) == added
+                               ? mode & ~added
+                               : mode;
+    }
     wanted = of_ctx->own_mode;
     if (closed)
         wanted |= SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;

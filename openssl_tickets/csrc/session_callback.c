@@ -21,6 +21,7 @@ typedef struct removed {
 } removed;
 
 static removed *first_removed = NULL, **last_removed = &first_removed; /* under the lock */
+static int is_pending = 0; /* under the lock: whether the main thread has been asked to deliver */
 
 /* Tells the policy of a new session; takes over the reference to the policy, which may be NULL. */
 static void tell(SSL *ssl, policy *told, SSL_SESSION *session)
@@ -58,14 +59,18 @@ static void announce(SSL *ssl, slot *of_ctx, SSL_SESSION *session)
     tell(ssl, hold_announcing(of_ctx), session);
 }
 
-/* After an SNI switch, libssl still tells the first SSL_CTX, and offers no way back to it. */
+/*
+ * After an SNI switch, libssl still tells the first SSL_CTX, and offers no way back to it. (Nor with
+ * the hello of a renegotiation: what is there stays.)
+ */
 static void pin_announcing(SSL *ssl, const slot *of_ctx)
 {
-    policy *pinned = hold_announcing(of_ctx), *replaced = SSL_get_ex_data(ssl, announcing_index);
+    policy *pinned;
 
-    if (SSL_set_ex_data(ssl, announcing_index, pinned))
-        release_policy(replaced);
-    else
+    if (SSL_get_ex_data(ssl, announcing_index) != NULL)
+        return;
+    pinned = hold_announcing(of_ctx);
+    if (!SSL_set_ex_data(ssl, announcing_index, pinned))
         release_policy(pinned);
 }
 
@@ -95,12 +100,10 @@ static int new_session(SSL *ssl, SSL_SESSION *session)
 
     deliver_removed();
     if (SSL_is_server(ssl)) {
-        if (!before_tls13(ssl))
-            return 0; /* announced as it was generated */
-        if (pinned != NULL) {
+        /* In TLS 1.3 it was announced as it was generated. */
+        if (pinned != NULL && before_tls13(ssl))
             tell(ssl, hold_policy(pinned), session);
-            return 0;
-        }
+        return 0;
     }
     if (of_ctx != NULL) {
         lock_acquire();
@@ -154,6 +157,9 @@ static void state_changed(const SSL *const_ssl, int where, int ret)
 static int deliver_when_pending(void *unused)
 {
     (void)unused;
+    lock_acquire();
+    is_pending = 0;
+    lock_release();
     deliver_removed();
     return 0;
 }
@@ -163,6 +169,7 @@ static void remove_session(SSL_CTX *ctx, SSL_SESSION *session)
 {
     slot *of_ctx = SSL_CTX_get_ex_data(ctx, ctx_index);
     removed *added;
+    int ask = 0;
 
     if (of_ctx == NULL || !Py_IsInitialized())
         return;
@@ -179,6 +186,8 @@ static void remove_session(SSL_CTX *ctx, SSL_SESSION *session)
         *last_removed = added;
         last_removed = &added->next;
         added = NULL;
+        ask = !is_pending;
+        is_pending = 1;
     }
     lock_release();
     if (added != NULL) {
@@ -190,25 +199,25 @@ static void remove_session(SSL_CTX *ctx, SSL_SESSION *session)
      * The main thread comes round to it with its next bytecode. Where it is busy in C, or has too
      * much pending, the next handshake of a context with these callbacks does.
      */
-    Py_AddPendingCall(deliver_when_pending, NULL);
+    if (ask && Py_AddPendingCall(deliver_when_pending, NULL) != 0) {
+        lock_acquire();
+        is_pending = 0;
+        lock_release();
+    }
 }
 
-/* Announces the removed sessions. To be called where libssl holds no lock. */
+/* Announces what has been removed by now. To be called where libssl holds no lock. */
 static void deliver_removed(void)
 {
-    removed *taken;
+    removed *taken, *next;
 
-    for (;;) {
-        lock_acquire();
-        taken = first_removed;
-        if (taken != NULL) {
-            first_removed = taken->next;
-            if (first_removed == NULL)
-                last_removed = &first_removed;
-        }
-        lock_release();
-        if (taken == NULL)
-            return;
+    lock_acquire();
+    taken = first_removed;
+    first_removed = NULL;
+    last_removed = &first_removed;
+    lock_release();
+    for (; taken != NULL; taken = next) {
+        next = taken->next;
         if (Py_IsInitialized()) {
             ERR_set_mark();
             openssl_tickets_removed_session(taken->session, taken->told->number);
@@ -221,6 +230,16 @@ static void deliver_removed(void)
 }
 
 /* The two below return as openssl_tickets_set_policy does; number is 0 to have none. */
+
+static int has_no_slot(SSL_CTX *ctx)
+{
+    int has_none;
+
+    lock_acquire();
+    has_none = ctx_index < 0 || SSL_CTX_get_ex_data(ctx, ctx_index) == NULL;
+    lock_release();
+    return has_none;
+}
 
 static slot *slot_told_to_libssl(SSL_CTX *ctx)
 {
@@ -239,9 +258,13 @@ static slot *slot_told_to_libssl(SSL_CTX *ctx)
 
 static int openssl_tickets_set_new_session(SSL_CTX *ctx, uintptr_t number)
 {
-    policy *added = number != 0 ? new_policy(number, 0, 0) : NULL, *replaced;
-    slot *of_ctx = slot_told_to_libssl(ctx);
+    policy *added, *replaced;
+    slot *of_ctx;
 
+    if (number == 0 && has_no_slot(ctx))
+        return 1;
+    added = number != 0 ? new_policy(number, 0, 0) : NULL;
+    of_ctx = slot_told_to_libssl(ctx);
     if ((number != 0 && added == NULL) || of_ctx == NULL) {
         OPENSSL_free(added);
         return 0;
@@ -263,9 +286,13 @@ static int openssl_tickets_set_new_session(SSL_CTX *ctx, uintptr_t number)
 
 static int openssl_tickets_set_removed_session(SSL_CTX *ctx, uintptr_t number)
 {
-    policy *added = number != 0 ? new_policy(number, 0, 0) : NULL, *replaced;
-    slot *of_ctx = slot_told_to_libssl(ctx);
+    policy *added, *replaced;
+    slot *of_ctx;
 
+    if (number == 0 && has_no_slot(ctx))
+        return 1;
+    added = number != 0 ? new_policy(number, 0, 0) : NULL;
+    of_ctx = slot_told_to_libssl(ctx);
     if ((number != 0 && added == NULL) || of_ctx == NULL) {
         OPENSSL_free(added);
         return 0;
