@@ -527,7 +527,7 @@ class _Watched:
             _log.info("the ticket keys are now those of %s", self._named)
         # A change right after this one may leave no trace in the times: so it is read once more.
         fresh = any(abs(now - moment) < _FRESH for sight in seen for moment in sight[-2:])
-        self._read = None
+        self._read = None if fresh else seen
 
     def _look(self) -> list[_Sight]:
         return [_sight(file) for file in self._files]

@@ -283,13 +283,13 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
 
     After a switch of contexts by server name (SNI), it is the keys of the connection's *first*
     context that are used. For a ticket of one context, process or host to be good for another, they
-    must also have the same session id context (``Context.set_session_id``; ``ssl`` has the same for
-    all), the same protocol version, and the ticket's cipher.
+    must also have the same session id context (``Context.set_session_id``; all of ``ssl`` have
+    ``b"Python\\0"``), the same protocol version, and the ticket's cipher.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
         keys: the ring, which may serve other contexts too; it is kept as long as it is needed. None
-            has libssl make up keys again.
+            has the context use a random key of its own again, another than before.
 
     Raises:
         TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.

@@ -19,7 +19,7 @@ static void deliver_removed(void);
 /* ticket_keys.c */
 static void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring);
 static int ssl_index = -1, birth_index = -1, accepted_index = -1, offered_index = -1;
-static int announcing_index = -1, renewed_index = -1, encrypting_index = -1;
+static int announcing_index = -1, renewed_index = -1, encrypting_index = -1, first_ctx_index = -1;
 static uintptr_t slots = 0; /* under the lock: how many there have been */
 
 /* Two that are never freed: "no callbacks", and "what is current when it is asked for". */
@@ -101,6 +101,16 @@ static policy *pinned_policy(SSL *ssl, slot *of_ctx, int generating)
     return pin_policy(ssl, pinned) ? pinned : NULL;
 }
 
+/* See note_first_ctx. */
+static void note_ctx_of_hello(SSL *ssl)
+{
+    SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+
+    if (SSL_get_ex_data(ssl, first_ctx_index) == NULL && SSL_CTX_up_ref(ctx)
+        && !SSL_set_ex_data(ssl, first_ctx_index, ctx))
+        SSL_CTX_free(ctx);
+}
+
 static int hello_came(SSL *ssl, int *alert, void *arg)
 {
     slot *of_ctx = arg;
@@ -111,6 +121,7 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
         of_ctx->has_accepted = 1;
         update_mode(of_ctx, of_ctx->current->has_decrypt);
         lock_release();
+        note_ctx_of_hello(ssl);
         pin_announcing(ssl, of_ctx);
         deliver_removed();
     }
@@ -265,6 +276,27 @@ static void note_birth(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, l
     CRYPTO_set_ex_data(ad, index, (void *)born);
 }
 
+/*
+ * libssl says only which SSL_CTX is a connection's now, and keeps to the first one's ticket keys. From
+ * OpenSSL 3.2 on it is not known yet when the SSL is made; then it is noted as the first hello comes.
+ */
+static void note_first_ctx(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
+                           void *argp)
+{
+    SSL_CTX *ctx = SSL_get_SSL_CTX(parent);
+
+    (void)ptr, (void)argl, (void)argp;
+    if (ctx != NULL && SSL_CTX_up_ref(ctx) && !CRYPTO_set_ex_data(ad, index, ctx))
+        SSL_CTX_free(ctx);
+}
+
+static void free_first_ctx(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
+                           void *argp)
+{
+    (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+    SSL_CTX_free(ptr);
+}
+
 static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void make_indexes(void)
@@ -277,6 +309,7 @@ static void make_indexes(void)
     announcing_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
     renewed_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
     encrypting_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    first_ctx_index = SSL_get_ex_new_index(0, NULL, note_first_ctx, dup_nothing, free_first_ctx);
 }
 
 /* Returns the slot of ctx, which is made the first time; NULL on failure. */
@@ -286,7 +319,7 @@ static slot *slot_of(SSL_CTX *ctx)
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0 || ssl_index < 0
         || birth_index < 0 || accepted_index < 0 || offered_index < 0 || announcing_index < 0
-        || renewed_index < 0 || encrypting_index < 0)
+        || renewed_index < 0 || encrypting_index < 0 || first_ctx_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)

@@ -350,7 +350,8 @@ static int start_ticket(const openssl_tickets_key *key, const unsigned char *iv,
 /*
  * What libssl calls for each ticket. It calls the one of the connection's first SSL_CTX and does not
  * say which that is; generate_ticket, which comes right before a ticket is encrypted, has noted its
- * slot. A ticket is decrypted before there can be a switch by server name.
+ * slot. For decrypting, the SSL_CTX has been noted: there may have been a switch by server name
+ * before, where the client had to send a second hello.
  *
  * libssl renews by itself what is resumed in TLS 1.3, but not where there is a key callback: there 2
  * asks for it, as it does where the ticket is of an older key.
@@ -364,8 +365,11 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
     size_t number = 0;
     int answer = 0;
 
-    if (of_ctx == NULL)
-        of_ctx = slot_of_connection(ssl);
+    if (of_ctx == NULL) {
+        SSL_CTX *first = SSL_get_ex_data(ssl, first_ctx_index);
+
+        of_ctx = first != NULL ? SSL_CTX_get_ex_data(first, ctx_index) : slot_of_connection(ssl);
+    }
     if (of_ctx != NULL) {
         lock_acquire();
         keyring = of_ctx->keyring;
@@ -400,24 +404,41 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 }
 
 /*
- * Has ctx take its ticket keys from the keyring, or make up its own again where it is NULL. Returns
- * 0 when there is no memory, or no AES.
+ * Has ctx take its ticket keys from the keyring, or from one of its own with a random key where it is
+ * NULL: libssl's callback stays, since libssl reads it twice, and other threads may be in between.
+ * Returns 0 when there is no memory, or no AES.
  */
 static int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring)
 {
     slot *of_ctx = slot_told_to_libssl(ctx);
-    openssl_tickets_keyring *replaced;
+    openssl_tickets_keyring *replaced, *own = NULL;
 
     if (of_ctx == NULL || !CRYPTO_THREAD_run_once(&ciphers_once, fetch_ciphers)
         || aes_128 == NULL || aes_256 == NULL)
         return 0;
+    if (keyring == NULL) {
+        openssl_tickets_key *key;
+        int made;
+
+        if (of_ctx->keyring == NULL)
+            return 1;
+        key = openssl_tickets_new_key(NULL, NULL, NULL, 32);
+        own = openssl_tickets_new_keyring();
+        made = key != NULL && own != NULL && openssl_tickets_set_keys(own, &key, 1);
+        openssl_tickets_free_key(key);
+        if (!made) {
+            openssl_tickets_release_keyring(own);
+            return 0;
+        }
+        keyring = own;
+    }
     lock_acquire();
     replaced = of_ctx->keyring;
     of_ctx->keyring = keyring;
-    if (keyring != NULL)
-        keyring->references++;
+    keyring->references++;
     lock_release();
-    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, keyring != NULL ? ticket_key : NULL);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
+    openssl_tickets_release_keyring(own);
     openssl_tickets_release_keyring(replaced);
     return 1;
 }
