@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def test_every_example_is_known() -> None:
     """There is no Python example that these tests pass over."""
-    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 5
+    assert README.count("```python") == len(re.findall(r"<!-- example: (\w+) -->", README)) == 6
 
 
 def test_server(tmp_path: Path, server_file: Path, ca_file: Path) -> None:
@@ -112,6 +112,19 @@ def test_client(
         exec(example("client", server.port), {})  # noqa: S102 (it is ours)
     assert capsys.readouterr().out == "(b'hello', False) (b'hello', True)\n"
     assert server.errors == []
+
+
+def test_keys(server_file: Path, client_context: Any) -> None:
+    """A ticket of one context resumes at another, also after the rotation."""
+    contexts = [tls.server_context(server_file) for _ in range(2)]
+    session = tls.Pair(contexts[0], client_context).handshake().session()
+    assert not tls.Pair(contexts[1], client_context, session).handshake().reused
+    names: dict[str, Any] = {"contexts": contexts}
+    exec(example("keys"), names)  # noqa: S102
+    session = tls.Pair(contexts[0], client_context).handshake().session()
+    names["keys"].rotate()
+    assert tls.Pair(contexts[1], client_context, session).handshake().reused
+    assert len(names["keys"].keys) == 3
 
 
 def test_s_client(tmp_path: Path, server_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
