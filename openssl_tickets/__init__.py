@@ -33,19 +33,6 @@ from openssl_tickets.ticket_callback import (
     TicketStatus,
     set_session_ticket_callback,
 )
-from openssl_tickets.ticket_key_files import (
-    TicketKeyFileWarning,
-    TicketKeyWatcher,
-    load_apache_keys,
-    load_envoy_keys,
-    load_haproxy_keys,
-    load_nginx_keys,
-    save_apache_key,
-    save_envoy_key,
-    save_haproxy_keys,
-    save_nginx_key,
-    watch_ticket_keys,
-)
 from openssl_tickets.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
 
 if not _lib.openssl_tickets_init():
@@ -60,23 +47,13 @@ __all__ = [
     "Session",
     "SessionStats",
     "TicketKey",
-    "TicketKeyFileWarning",
-    "TicketKeyWatcher",
     "TicketKeys",
     "TicketReturn",
     "TicketStatus",
     "get_num_tickets",
     "get_session",
     "get_session_timeout",
-    "load_apache_keys",
-    "load_envoy_keys",
-    "load_haproxy_keys",
-    "load_nginx_keys",
     "new_session_ticket",
-    "save_apache_key",
-    "save_envoy_key",
-    "save_haproxy_keys",
-    "save_nginx_key",
     "session_reused",
     "session_stats",
     "set_new_session_callback",
@@ -89,5 +66,4 @@ __all__ = [
     "set_ticket_keys",
     "use_system_openssl",
     "verify_client_post_handshake",
-    "watch_ticket_keys",
 ]

@@ -288,8 +288,9 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
-        keys: the ring, which may serve other contexts too; it is kept as long as it is needed. None
-            has the context use a random key of its own again, another than before.
+        keys: the ring, which may serve other contexts too. What it holds is kept as long as it is
+            needed; keep the object itself to change it, or to have files watched for it. None has
+            the context use a random key of its own again, another than before.
 
     Raises:
         TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -13,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from openssl_tickets import (
-    TicketKey,
+from openssl_tickets import TicketKey
+from openssl_tickets.ticket_key_files import (
     load_apache_keys,
     load_envoy_keys,
     load_haproxy_keys,
     load_nginx_keys,
+    read_haproxy_keys,
     save_apache_key,
     save_haproxy_keys,
     save_nginx_key,
 )
-from openssl_tickets.ticket_key_files import read_haproxy_keys
 
 LOADERS: dict[str, Callable[..., list[TicketKey]]] = {
     "nginx": load_nginx_keys,
@@ -270,6 +271,24 @@ class TestRotate:
         assert len(set(after)) == 6
         assert after[-1:] == made
         assert len(os.listdir(file.parent)) == 6
+
+    @pytest.mark.parametrize("arguments", [["rotate"], ["new", "--force"]])
+    def test_waits_for_another(self, file: Path, arguments: list[str]) -> None:
+        """As long as another process holds the lock, nothing is read or written."""
+        save_nginx_key(file, new_key())
+        before = file.read_bytes()
+        command = [sys.executable, "-m", "openssl_tickets", "keys", *arguments, str(file)]
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.5)
+            assert file.read_bytes() == before
+        finally:
+            os.close(folder)
+        assert process.wait(60) == 0
+        assert file.read_bytes() != before
 
     def test_wrong_older_file(self, file: Path) -> None:
         """Where one of the files is not a key, nothing is changed."""

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from openssl_tickets import TicketKey, TicketStatus, load_haproxy_keys, save_haproxy_keys
+from openssl_tickets import TicketKey, TicketStatus
+from openssl_tickets.ticket_key_files import load_haproxy_keys, save_haproxy_keys
 from tests import stdlib_tls, tls
 
 CONFIG = """

@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from openssl_tickets import (
-    TicketKey,
-    TicketStatus,
+from openssl_tickets import TicketKey, TicketStatus
+from openssl_tickets.ticket_key_files import (
     load_nginx_keys,
     save_apache_key,
     save_nginx_key,
