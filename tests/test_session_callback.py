@@ -1320,7 +1320,9 @@ class TestExceptions:
 
         assert asyncio.run(asyncio.wait_for(main(), tls.TIMEOUT)) == b"hello, world"
         assert len(callback.raised) == 2
-        assert {error for error, _ in unraisable.seen} == {error for error, _ in callback.raised}
+        # asyncio of CPython 3.10 has a ResourceWarning of its own.
+        seen = [(error, of) for error, of in unraisable.seen if isinstance(error, Boom)]
+        assert by_id(seen) == by_id(callback.raised)
 
     def test_session_resumes_all_the_same(self, raising: Setting, unraisable: Unraisable) -> None:
         """The session that a raising callback was given is as good as any."""
