@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 import OpenSSL.SSL
@@ -17,10 +18,14 @@ from openssl_tickets import (
     ReceivedTicket,
     Session,
     SessionStats,
+    TicketKey,
+    TicketKeys,
     TicketReturn,
     TicketStatus,
     stdlib,
+    ticket_key_files,
 )
+from openssl_tickets.redis_keys import RedisTicketKeys
 from openssl_tickets.s_client import Alert, SClient, SClientResult, Ticket, run
 
 version: str = openssl_tickets.OPENSSL_VERSION
@@ -235,3 +240,25 @@ with SClient("127.0.0.1", 4433) as client:
     client.wait_for_tickets(1)
     client.send(b"data")
 run("127.0.0.1", 4433, tls_version="1.1")  # type: ignore[arg-type]
+
+# Ticket keys.
+key: TicketKey = TicketKey(b"n" * 16, b"h" * 32, b"a" * 32)
+parts: tuple[bytes, bytes, bytes] = (key.name, key.hmac_key, key.aes_key)
+ring: TicketKeys = TicketKeys([key, TicketKey.generate()])
+derived: TicketKeys = TicketKeys.derived(b"s" * 32, 3600, accept_for=7200)
+in_use: tuple[TicketKey, ...] = ring.keys
+ring.replace(in_use)
+ring.rotate()
+ring.rotate(key, keep=1)
+openssl_tickets.set_ticket_keys(context, ring)
+openssl_tickets.set_ticket_keys(ssl_context, None)
+context.set_ticket_keys(derived)
+openssl_tickets.set_ticket_keys(context, key)  # type: ignore[arg-type]
+loaded: list[TicketKey] = ticket_key_files.load_nginx_keys("first.key", Path("second.key"))
+ticket_key_files.save_haproxy_keys("haproxy.keys", loaded)
+with ticket_key_files.watch_ticket_keys(
+    ring, lambda: ticket_key_files.load_apache_keys("apache.key"), ["apache.key"]
+) as watcher:
+    watches: bool = watcher.is_alive()
+with RedisTicketKeys("redis://localhost", period=3600.0) as shared:
+    openssl_tickets.set_ticket_keys(ssl_context, shared.keys)
