@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 def keys(*arguments: object, status: int = 0) -> tuple[str, str]:
     """Returns the output and the errors of a command, which must end with *status*."""
     result = subprocess.run(
-        [sys.executable, "-m", "openssl_tickets", "keys", *map(str, arguments)],
+        [sys.executable, "-I", "-m", "openssl_tickets", "keys", *map(str, arguments)],
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
@@ -249,7 +249,7 @@ class TestRotate:
         made = [new_key() for _ in range(3)]
         for path, key in zip(chain(file, 3), made, strict=True):
             save_nginx_key(path, key)
-        command = [sys.executable, "-m", "openssl_tickets", "keys", "rotate", str(file)]
+        command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", "rotate", str(file)]
         looks = 0
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as rotating:
             while rotating.poll() is None:
@@ -262,7 +262,7 @@ class TestRotate:
         """Rotations that are begun at once come one after the other."""
         keys("new", file)
         made = loaded([file])
-        command = [sys.executable, "-m", "openssl_tickets", "keys", "rotate", "--keep", "9"]
+        command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", "rotate", "--keep", "9"]
         at_once: list[Any] = [
             subprocess.Popen([*command, str(file)], stdout=subprocess.DEVNULL) for _ in range(5)
         ]
@@ -277,7 +277,7 @@ class TestRotate:
         """As long as another process holds the lock, nothing is read or written."""
         save_nginx_key(file, new_key())
         before = file.read_bytes()
-        command = [sys.executable, "-m", "openssl_tickets", "keys", *arguments, str(file)]
+        command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", *arguments, str(file)]
         folder = os.open(file.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -356,12 +356,12 @@ class TestHelp:
         for example in examples:
             command = example.replace("/etc/", f"{tmp_path}/").partition(" && ")[0].split()
             Path(command[-1]).parent.mkdir(exist_ok=True)
-            subprocess.run([sys.executable, *command], check=True, timeout=60)
+            subprocess.run([sys.executable, "-I", *command], check=True, timeout=60)
 
     def test_is_named(self) -> None:
         """The package's own help names the command."""
         result = subprocess.run(
-            [sys.executable, "-m", "openssl_tickets", "-h"],
+            [sys.executable, "-I", "-m", "openssl_tickets", "-h"],
             capture_output=True,
             text=True,
             timeout=60,

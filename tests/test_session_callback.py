@@ -16,7 +16,7 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -1105,7 +1105,7 @@ def talk(pair: Any) -> None:
         assert sink.read(100) == b"still here"
 
 
-def by_id(caught: Caught) -> list[tuple[int, int]]:
+def by_id(caught: Sequence[tuple[BaseException, Any]]) -> list[tuple[int, int]]:
     return sorted((id(error), id(of)) for error, of in caught)
 
 

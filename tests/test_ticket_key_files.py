@@ -428,7 +428,7 @@ class TestReplacing:
 def run(program: str) -> str:
     """Returns what *program* prints, in a process of its own; it must end well."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        [sys.executable, "-I", "-W", "error", "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
         timeout=60,

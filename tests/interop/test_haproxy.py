@@ -184,7 +184,7 @@ def test_rotation(tmp_path: Path, haproxy: Any, get: Get, version: str) -> None:
 
 
 def keys(*arguments: object) -> None:
-    command = [sys.executable, "-m", "openssl_tickets", "keys", *map(str, arguments)]
+    command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", *map(str, arguments)]
     subprocess.run(command, check=True, timeout=60)
 
 

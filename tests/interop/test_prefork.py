@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -154,6 +155,11 @@ def test_worker_replaced(server_file: Path, ca_file: Path, version: str) -> None
         first = server.ask_all()
         for issued in first[:2]:
             os.kill(issued.process, signal.SIGKILL)
+        # Until then one that is about to die may still accept.
+        end = time.monotonic() + tls.TIMEOUT
+        while len(re.findall("has died, and is replaced", "".join(server.output))) < 2:
+            assert time.monotonic() < end, server.output
+            time.sleep(0.01)
         for issued in first:
             replies = server.ask_all(issued.session)
             assert all(reply.resumed for reply in replies)

@@ -679,7 +679,7 @@ class TestProcesses:
             """
         ) + textwrap.dedent(program)
         process = subprocess.Popen(
-            [sys.executable, "-c", source],
+            [sys.executable, "-I", "-c", source],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
