@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +29,9 @@ from openssl_tickets.ticket_key_files import (
 from openssl_tickets.ticket_keys import TicketKey
 
 _KEEP = 2
+_LOCK_TIMEOUT = 10.0  # seconds
+# File systems that have no locks on folders, as NFS.
+_NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 _DESCRIPTION = """\
 Makes, shows and rotates files of TLS session ticket keys, for nginx, HAProxy, Apache, Envoy, and
@@ -222,7 +227,8 @@ def _rotate_files(first: str, program: _Format, keep: int) -> None:
     kept = [_random_key(len(keys[0].aes_key)), *keys[:keep]]
     for number, key in reversed(list(enumerate(kept))):
         write_key_file(_numbered(first, number), program.encode([key]))
-    for file in reversed(files[len(kept) :]):
+    # Looked for anew: a gap may just have been filled.
+    for file in reversed(_files(first)[len(kept) :]):
         os.unlink(file)
 
 
@@ -243,8 +249,22 @@ def _locked(file: str) -> Iterator[None]:
     """Lets one process at a time write the files in the folder of *file*."""
     folder = os.open(os.path.dirname(os.path.realpath(file)), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # NFS has no locks on folders
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        end = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise TimeoutError(
+                        f"somebody else has locked the folder of {file} for more than "
+                        f"{_LOCK_TIMEOUT:g} seconds: nothing was done"
+                    ) from None
+                time.sleep(0.05)
+                continue
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            break
         yield
     finally:
         os.close(folder)

@@ -270,7 +270,8 @@ class RedisTicketKeys:
     def close(self) -> None:
         """
         Ends the thread. The ring stays as it is; the keys stay in the Redis. It can be started
-        again.
+        again. (With a client of one's own that has no timeouts, the thread may go on until the
+        Redis answers; that is logged, and it is not to be started until it is closed again.)
         """
         if self._thread is None or self._pid != os.getpid():
             return
@@ -280,6 +281,9 @@ class RedisTicketKeys:
             with contextlib.suppress(redis.RedisError, OSError):
                 self._client.publish(self._own_channel, "")
         self._thread.join(4 * self._timeout + self._poll_interval)
+        if self._thread.is_alive():
+            logger.warning("the thread has not ended yet: the Redis client has no timeouts")
+            return
         self._thread = None
         self._is_connected = False
         atexit.unregister(self.close)
@@ -361,7 +365,7 @@ class RedisTicketKeys:
         for name, record, left in found:
             try:
                 key, active = _from_record(_text(name), _text(record))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, ArithmeticError):
                 self._ignore(_text(name))
                 continue
             # -1: somebody has taken the expiry away.
@@ -468,8 +472,10 @@ class RedisTicketKeys:
 
     def _newest(self) -> float:
         """Returns when the last key of the plan begins."""
+        # What lies further ahead is of a time when the Redis server's clock was wrong.
+        end = time.monotonic() + self._lead + self._period + self._settle
         planned = (held.active for held in self._held.values() if held.active is not None)
-        return max(planned, default=-math.inf)
+        return max((active for active in planned if active <= end), default=-math.inf)
 
     # Notices, and what is said of them.
 

@@ -282,9 +282,12 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     - for a key that the ring does not have ``NO_DECRYPT``.
 
     After a switch of contexts by server name (SNI), it is the keys of the connection's *first*
-    context that are used. For a ticket of one context, process or host to be good for another, they
-    must also have the same session id context (``Context.set_session_id``; all of ``ssl`` have
-    ``b"Python\\0"``), the same protocol version, and the ticket's cipher.
+    context that are used. (A program that switches before the handshake: from OpenSSL 3.2 on, its
+    tickets are made with the first context's keys and opened with the other's.)
+
+    For a ticket of one context, process or host to be good for another, they must also have the
+    same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
+    same protocol version, and the ticket's cipher.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.

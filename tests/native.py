@@ -18,6 +18,7 @@ from build_ffi import openssl_flags
 
 CDEF = """
 int reused(void *ssl);
+void duplicate(void *ssl);
 void set_session_cache_mode(void *ctx, long mode);
 long get_session_cache_mode(void *ctx);
 void set_session_cache_size(void *ctx, long size);
@@ -48,6 +49,8 @@ SOURCE = r"""
 #include <openssl/ssl.h>
 
 static int reused(void *ssl) { return SSL_session_reused(ssl); }
+
+static void duplicate(void *ssl) { SSL_free(SSL_dup(ssl)); }
 
 static void set_session_cache_mode(void *ctx, long mode)
 {

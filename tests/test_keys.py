@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import openssl_tickets.keys
 from openssl_tickets import TicketKey
 from openssl_tickets.ticket_key_files import (
     load_apache_keys,
@@ -271,6 +272,32 @@ class TestRotate:
         assert len(set(after)) == 6
         assert after[-1:] == made
         assert len(os.listdir(file.parent)) == 6
+
+    def test_gap(self, file: Path) -> None:
+        """A file behind a gap is not taken back in when the gap is filled."""
+        made = [new_key() for _ in range(3)]
+        for path, key in zip((file, *list(chain(file, 4))[1::2]), made, strict=True):
+            save_nginx_key(path, key)  # FILE, FILE.1 and FILE.3
+        assert len(os.listdir(file.parent)) == 3
+        keys("rotate", "--keep", 2, file)
+        assert loaded(chain(file, 3))[1:] == made[:2]
+        assert len(os.listdir(file.parent)) == 3
+
+    def test_locked_for_long(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Who holds the lock, which anybody may, does not hold up a rotation for good."""
+        save_nginx_key(file, new_key())
+        before = file.read_bytes()
+        monkeypatch.setattr(openssl_tickets.keys, "_LOCK_TIMEOUT", 0.2)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            assert openssl_tickets.keys.main(["rotate", str(file)]) == 1
+        finally:
+            os.close(folder)
+        assert "somebody else has locked the folder" in capsys.readouterr().err
+        assert file.read_bytes() == before
 
     @pytest.mark.parametrize("arguments", [["rotate"], ["new", "--force"]])
     def test_waits_for_another(self, file: Path, arguments: list[str]) -> None:

@@ -278,7 +278,8 @@ static void note_birth(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, l
 
 /*
  * libssl says only which SSL_CTX is a connection's now, and keeps to the first one's ticket keys. From
- * OpenSSL 3.2 on it is not known yet when the SSL is made; then it is noted as the first hello comes.
+ * OpenSSL 3.2 on it is not known yet when the SSL is made; then it is noted as the first hello comes,
+ * which is too late where the program has set another SSL_CTX before.
  */
 static void note_first_ctx(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
                            void *argp)
@@ -288,6 +289,15 @@ static void note_first_ctx(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int inde
     (void)ptr, (void)argl, (void)argp;
     if (ctx != NULL && SSL_CTX_up_ref(ctx) && !CRYPTO_set_ex_data(ad, index, ctx))
         SSL_CTX_free(ctx);
+}
+
+/* An SSL_dup has a first SSL_CTX of its own, noted as it was made. */
+static int keep_first_ctx(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
+                          long argl, void *argp)
+{
+    (void)from, (void)argl, (void)argp;
+    *from_d = CRYPTO_get_ex_data(to, index);
+    return 1;
 }
 
 static void free_first_ctx(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
@@ -309,7 +319,7 @@ static void make_indexes(void)
     announcing_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, unpin_policy);
     renewed_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
     encrypting_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
-    first_ctx_index = SSL_get_ex_new_index(0, NULL, note_first_ctx, dup_nothing, free_first_ctx);
+    first_ctx_index = SSL_get_ex_new_index(0, NULL, note_first_ctx, keep_first_ctx, free_first_ctx);
 }
 
 /* Returns the slot of ctx, which is made the first time; NULL on failure. */

@@ -35,13 +35,29 @@ struct openssl_tickets_keyring {
     int64_t since, until;      /* under the lock: when current holds, in seconds since the Epoch */
 };
 
-static EVP_CIPHER *aes_128 = NULL, *aes_256 = NULL;
-static CRYPTO_ONCE ciphers_once = CRYPTO_ONCE_STATIC_INIT;
+static EVP_CIPHER *aes_128 = NULL, *aes_256 = NULL; /* under the lock until they are there */
 
-static void fetch_ciphers(void)
+/* Once is enough, also since libssl's own locks, which it takes, do not survive a fork. */
+static int fetch_cipher(EVP_CIPHER **place, const char *name)
 {
-    aes_128 = EVP_CIPHER_fetch(NULL, "AES-128-CBC", NULL);
-    aes_256 = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    EVP_CIPHER *fetched;
+    int is_there;
+
+    lock_acquire();
+    is_there = *place != NULL;
+    lock_release();
+    if (is_there)
+        return 1;
+    fetched = EVP_CIPHER_fetch(NULL, name, NULL);
+    lock_acquire();
+    if (*place == NULL) {
+        *place = fetched;
+        fetched = NULL;
+    }
+    is_there = *place != NULL;
+    lock_release();
+    EVP_CIPHER_free(fetched);
+    return is_there;
 }
 
 /* Returns a key, freed with openssl_tickets_free_key; random where name is NULL; NULL on failure. */
@@ -219,6 +235,8 @@ static key_set *hold_keys(openssl_tickets_keyring *keyring)
     int64_t now = keyring->secret != NULL ? (int64_t)time(NULL) : 0, since, until;
     key_set *held = NULL, *made, *replaced = NULL;
 
+    if (now < 0)
+        now = 0; /* a clock that is before the Epoch */
     lock_acquire();
     if (keyring->secret == NULL || (keyring->since <= now && now < keyring->until))
         held = keyring->current;
@@ -378,7 +396,10 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
         lock_release();
     }
     if (keyring != NULL) {
+        ERR_set_mark();
         keys = hold_keys(keyring);
+        /* What is left in the queue would be taken for a failure of a later call. */
+        ERR_pop_to_mark();
         openssl_tickets_release_keyring(keyring);
     }
     if (keys == NULL)
@@ -413,8 +434,8 @@ static int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *ke
     slot *of_ctx = slot_told_to_libssl(ctx);
     openssl_tickets_keyring *replaced, *own = NULL;
 
-    if (of_ctx == NULL || !CRYPTO_THREAD_run_once(&ciphers_once, fetch_ciphers)
-        || aes_128 == NULL || aes_256 == NULL)
+    if (of_ctx == NULL || !fetch_cipher(&aes_128, "AES-128-CBC")
+        || !fetch_cipher(&aes_256, "AES-256-CBC"))
         return 0;
     if (keyring == NULL) {
         openssl_tickets_key *key;

@@ -479,6 +479,7 @@ class TestFollowing:
     ) -> None:
         """What others have written there is passed over, with one message."""
         bad = ["", "1", f"2 - {'00' * 32} {'00' * 32}", f"1 - {'00' * 32} 00", b"\xff \xff \xff 1"]
+        bad.append(f"1 {'9' * 400} {'00' * 32} {'00' * 32}")
         for number, record in enumerate(bad):
             name = f"{number:032x}"
             server.client.sadd(f"{PREFIX}:keys", name)
@@ -490,6 +491,20 @@ class TestFollowing:
         assert not [name for name in names(one) if name.startswith("0" * 30)]
         assert len(messages(caplog, "what Redis has as")) == len(bad)
         assert not messages(caplog, "Redis is away")
+
+    def test_plan_of_a_wrong_clock(
+        self, host: Callable[..., RedisTicketKeys], server: Redis
+    ) -> None:
+        """A key that is to begin in a day, from when a clock was wrong, holds up nothing."""
+        seconds, _ = server.client.time()
+        name = "ab" * 16
+        server.client.sadd(f"{PREFIX}:keys", name)
+        record = f"1 {(seconds + 86_400) * 1000} {'01' * 32} {'02' * 32}"
+        server.client.set(f"{PREFIX}:key:{name}", record, px=600_000)
+        one = host()
+        first = names(one)[0]
+        assert first != name
+        until(lambda: names(one)[0] not in (first, name))
 
 
 class TestLock:
