@@ -1306,8 +1306,12 @@ class TestProcesses:
             session = session_of(shake(context))
             stays = ring.keys[0]
             done = threading.Event()
+            # OpenSSL's own locks, as those of its random numbers, do not survive a fork: the threads
+            # make no keys, and free no connections.
+            others = [TicketKey.generate() for _ in range(20)]
+            gc.collect()
+            gc.disable()
             def work():
-                others = [TicketKey.generate() for _ in range(20)]
                 while not done.is_set():
                     ring.replace([*others, stays])
                     context.set_ticket_keys(ring)
