@@ -1306,7 +1306,7 @@ class TestProcesses:
             session = session_of(shake(context))
             stays = ring.keys[0]
             done = threading.Event()
-            # OpenSSL's own locks, as those of its random numbers, do not survive a fork: the threads
+            # OpenSSL's own locks, as of its random numbers, do not survive a fork: the threads
             # make no keys, and free no connections.
             others = [TicketKey.generate() for _ in range(20)]
             gc.collect()
