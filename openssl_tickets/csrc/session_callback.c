@@ -31,10 +31,10 @@ static void tell(SSL *ssl, policy *told, SSL_SESSION *session)
     if (told == NULL)
         return;
     if (session != NULL && Py_IsInitialized()) {
+        ERR_set_mark();
         /* A client's own session ends with its connection, unless that is shut down in order. */
         if (!SSL_is_server(ssl) && (copy = SSL_SESSION_dup(session)) != NULL)
             SSL_SESSION_set1_id_context(copy, (const unsigned char *)"", 0);
-        ERR_set_mark();
         openssl_tickets_new_session(ssl, copy != NULL ? copy : session, told->number);
         ERR_pop_to_mark();
         SSL_SESSION_free(copy);
@@ -229,8 +229,6 @@ static void deliver_removed(void)
     }
 }
 
-/* The two below return as openssl_tickets_set_policy does; number is 0 to have none. */
-
 static int has_no_slot(SSL_CTX *ctx)
 {
     int has_none;
@@ -256,54 +254,54 @@ static slot *slot_told_to_libssl(SSL_CTX *ctx)
     return of_ctx;
 }
 
-static int openssl_tickets_set_new_session(SSL_CTX *ctx, uintptr_t number)
+/* Has libssl tell of new sessions, or not any more. Called with the lock held. */
+static void tell_of_new(slot *of_ctx)
 {
-    policy *added, *replaced;
+    if (of_ctx->announcing != NULL) {
+        watch_states(of_ctx);
+        SSL_CTX_sess_set_new_cb(of_ctx->ctx, new_session);
+    } else if (SSL_CTX_get_info_callback(of_ctx->ctx) == state_changed) {
+        SSL_CTX_set_info_callback(of_ctx->ctx, of_ctx->own_info);
+    }
+}
+
+/* The same of removed ones. Not left behind: a TLS 1.3 server caches each session because of it. */
+static void tell_of_removed(slot *of_ctx)
+{
+    SSL_CTX_sess_set_remove_cb(of_ctx->ctx, of_ctx->removing != NULL ? remove_session : NULL);
+}
+
+static int set_announced(SSL_CTX *ctx, uintptr_t number, int is_removed)
+{
+    policy *added = NULL, *replaced, **place;
     slot *of_ctx;
 
     if (number == 0 && has_no_slot(ctx))
         return 1;
-    added = number != 0 ? new_policy(number, 0, 0) : NULL;
     of_ctx = slot_told_to_libssl(ctx);
-    if ((number != 0 && added == NULL) || of_ctx == NULL) {
-        OPENSSL_free(added);
+    if (of_ctx == NULL || (number != 0 && (added = new_policy(number, 0, 0)) == NULL))
         return 0;
-    }
+    place = is_removed ? &of_ctx->removing : &of_ctx->announcing;
     lock_acquire();
-    replaced = of_ctx->announcing;
-    of_ctx->announcing = added;
-    if (added != NULL) {
-        watch_states(of_ctx);
-        SSL_CTX_sess_set_new_cb(ctx, new_session);
-    } else if (SSL_CTX_get_info_callback(ctx) == state_changed) {
-        SSL_CTX_set_info_callback(ctx, of_ctx->own_info);
-    }
+    replaced = *place;
+    *place = added;
+    if (is_removed)
+        tell_of_removed(of_ctx);
+    else
+        tell_of_new(of_ctx);
     update_mode(of_ctx, of_ctx->current->has_decrypt);
     lock_release();
     release_policy(replaced);
     return 1;
 }
 
+/* These return as openssl_tickets_set_policy does; number is 0 to have none. */
+static int openssl_tickets_set_new_session(SSL_CTX *ctx, uintptr_t number)
+{
+    return set_announced(ctx, number, 0);
+}
+
 static int openssl_tickets_set_removed_session(SSL_CTX *ctx, uintptr_t number)
 {
-    policy *added, *replaced;
-    slot *of_ctx;
-
-    if (number == 0 && has_no_slot(ctx))
-        return 1;
-    added = number != 0 ? new_policy(number, 0, 0) : NULL;
-    of_ctx = slot_told_to_libssl(ctx);
-    if ((number != 0 && added == NULL) || of_ctx == NULL) {
-        OPENSSL_free(added);
-        return 0;
-    }
-    lock_acquire();
-    replaced = of_ctx->removing;
-    of_ctx->removing = added;
-    /* Not left behind: a TLS 1.3 server caches each of its sessions because of it. */
-    SSL_CTX_sess_set_remove_cb(ctx, added != NULL ? remove_session : NULL);
-    update_mode(of_ctx, of_ctx->current->has_decrypt);
-    lock_release();
-    release_policy(replaced);
-    return 1;
+    return set_announced(ctx, number, 1);
 }
