@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 import resource
-import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -18,7 +14,7 @@ from typing import Any
 
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketReturn, callbacks
-from tests import tls
+from tests import processes, tls
 
 
 class Callback:
@@ -327,21 +323,7 @@ class TestProcesses:
             session = tls.Pair(server_context, client_context).handshake().session()
             """
         ) + textwrap.dedent(program)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-c", source],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            stdout, stderr = process.communicate(timeout=120)
-        finally:
-            # Whatever it has forked goes with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        assert (process.returncode, stderr) == (0, "")
-        return stdout
+        return processes.run(source)
 
     def test_exit_with_live_connections(self, server_file: Path) -> None:
         """The interpreter ends without a word with connections and callbacks alive."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import selectors
-import signal
 import socket
 import ssl
-import subprocess
 import sys
 import textwrap
 import threading
@@ -39,7 +36,7 @@ from openssl_tickets import (
     stdlib,
 )
 from openssl_tickets.adapters import to_ssl_ctx
-from tests import native, stdlib_tls, tls
+from tests import native, processes, stdlib_tls, tls
 from tests.test_callbacks import Callback, in_threads
 from tests.test_ticket_callback import Boom, Unraisable
 
@@ -1724,21 +1721,7 @@ def run(server_file: Path, program: str) -> str:
             return contexts
         """
     ) + textwrap.dedent(program)
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-c", source],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        stdout, stderr = process.communicate(timeout=120)
-    finally:
-        # Whatever it has forked goes with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, stderr) == (0, "")
-    return stdout
+    return processes.run(source)
 
 
 @pytest.mark.parametrize("module", ["tls", "stdlib_tls"])

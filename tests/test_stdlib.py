@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import textwrap
 import threading
@@ -27,7 +26,7 @@ import pytest
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketReturn, TicketStatus, callbacks, stdlib
 from openssl_tickets.adapters import shared_object, stdlib as adapter
-from tests import native, stdlib_tls, tls
+from tests import native, processes, stdlib_tls, tls
 from tests.test_callbacks import Callback, in_threads
 from tests.test_ticket_callback import Boom, Recorder, Unraisable
 
@@ -1532,21 +1531,7 @@ def run(program: str, server_file: Path | None = None) -> Any:
             session = pair().handshake().session()
             """
         )
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-c", source + textwrap.dedent(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        stdout, stderr = process.communicate(timeout=120)
-    finally:
-        # Whatever it has forked goes with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, stderr) == (0, "")
-    return json.loads(stdout)
+    return json.loads(processes.run(source + textwrap.dedent(program)))
 
 
 class TestProcesses:

@@ -7,7 +7,6 @@ import heapq
 import itertools
 import json
 import logging
-import os
 import random
 import shutil
 import signal
@@ -26,7 +25,7 @@ import redis
 
 from openssl_tickets import SSL, TicketKey, TicketKeys, set_ticket_keys
 from openssl_tickets.redis_keys import RedisTicketKeys
-from tests import tls
+from tests import processes, tls
 
 TIMEOUT = 60.0  # seconds; only a failure takes as long
 FAST: dict[str, Any] = {"period": 1.0, "accept_for": 5.0, "poll_interval": 0.1}
@@ -99,12 +98,9 @@ class Redis:
 
 
 @pytest.fixture
-def server() -> Iterator[Redis]:
+def server(program: Callable[[str], str]) -> Iterator[Redis]:
     """A real Redis, which keeps what it has on disk."""
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no redis-server (Debian: apt-get install redis-server)")
-        pytest.skip("there is no redis-server")
+    program("redis-server")
     # The path of a socket has at most 107 bytes, and pytest's folders are deep.
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = Redis(Path(folder))
@@ -693,20 +689,7 @@ class TestProcesses:
             one = RedisTicketKeys({server.url!r}, **{FAST!r})
             """
         ) + textwrap.dedent(program)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-c", source],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            stdout, stderr = process.communicate(timeout=TIMEOUT)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        assert (process.returncode, stderr) == (0, "")
-        return stdout
+        return processes.run(source)
 
     def test_exit(self, server: Redis) -> None:
         """The interpreter ends without a word while the thread follows."""

@@ -1,0 +1,33 @@
+"""Programs that the tests run in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+TIMEOUT = 120.0  # seconds; only a program that hangs takes as long
+
+
+def run(source: str) -> str:
+    """
+    Runs the Python program *source* with the installed package, and returns what it prints.
+
+    It must end well, print no error, and leaves no process behind: what it forks goes with it.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", source],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, stderr) == (0, "")
+    return stdout
