@@ -1,33 +1,26 @@
 """
-What do the drop-in classes cost?
+What the drop-in classes cost.
 
 Full TLS 1.3 handshakes, and 64 KiB sent and received, over socket pairs: on the drop-in
 ``openssl_tickets.SSL.Connection``, and on pyOpenSSL's own on the same libssl. A second pyOpenSSL
-shows what is chance. Run it with ``tox run -e bench``.
+shows what is chance.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import socket
-import sys
-import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import trustme
+from benchmarks.libraries import make_certificates
+from benchmarks.measure import measure, ratios, spread, table
+from openssl_tickets import SSL  # puts pyOpenSSL on the system's libssl
 
-import openssl_tickets
-from openssl_tickets import SSL
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-import OpenSSL.SSL
-
-from benchmarks.measure import measure, ratios, spread
+import OpenSSL.SSL  # isort: skip
 
 VARIANTS: dict[str, Any] = {
     "pyOpenSSL": OpenSSL.SSL,
@@ -85,27 +78,26 @@ class Variant:
         return (perf_counter() - begin) / times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=600)
-    rounds = parser.parse_args().rounds
-
-    with tempfile.TemporaryDirectory() as folder:
-        certificate = Path(folder, "certificate.pem")
-        issued = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
-        certificate.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
-        variants = {name: Variant(module, certificate) for name, module in VARIANTS.items()}
-
-    print(f"pyOpenSSL {OpenSSL.__version__} on {openssl_tickets.OPENSSL_VERSION}")
-    print(f"{rounds} rounds; rate against pyOpenSSL's in the same round: median (quartiles)\n")
-    for what, times in (("handshakes", 3), ("transfers", 20)):
+def report(folder: Path, scale: float) -> Iterator[str]:
+    """Yields the page's sections."""
+    rounds = max(4, round(600 * scale))
+    certificate = make_certificates(folder).server
+    variants = {name: Variant(module, certificate) for name, module in VARIANTS.items()}
+    rows = []
+    for what, unit, times in (
+        ("handshakes", "full handshakes", 3),
+        ("transfers", "64 KiB sent and received", 20),
+    ):
         seconds = measure(
             {name: partial(getattr(each, what), times) for name, each in variants.items()}, rounds
         )
-        for name in list(VARIANTS)[1:]:
-            rates = ratios(seconds["pyOpenSSL"], seconds[name])
-            print(f"{what}, {name:20} {spread(rates, '.4f')}")
-
-
-if __name__ == "__main__":
-    main()
+        rows += [
+            [unit, name, spread(ratios(seconds["pyOpenSSL"], seconds[name]), ".4f")]
+            for name in list(VARIANTS)[1:]
+        ]
+    yield (
+        "## The drop-in classes\n\n"
+        "`openssl_tickets.SSL` against pyOpenSSL's own classes on the same libssl, over socket "
+        f"pairs: medians (quartiles) of {rounds} rounds.\n\n"
+        + table(("what", "on", "rate against pyOpenSSL's"), rows)
+    )

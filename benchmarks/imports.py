@@ -1,21 +1,19 @@
 """
-What do the imports cost?
+What the imports cost.
 
 ``import openssl_tickets`` beyond cffi's backend, and ``use_system_openssl()`` against a plain
-``import OpenSSL``, each in a new interpreter. Run it with ``tox run -e bench``.
+``import OpenSSL``, each in a new interpreter.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measure import measure, ratios, spread
+from benchmarks.measure import measure, ratios, spread, table
 
 BACKEND = "import openssl_tickets, beyond cffi's backend"
 PLAIN = "import OpenSSL"
@@ -43,20 +41,21 @@ print(perf_counter() - begin)
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
-
+def report(folder: Path, scale: float) -> Iterator[str]:
+    """Yields the page's sections."""
+    rounds = max(4, round(40 * scale))
     programs = {name: partial(seconds, *program) for name, program in PROGRAMS.items()}
     measure(programs, 1)  # writes the byte code, and fills the system's caches
     times = measure(programs, rounds)
-    print(f"{rounds} rounds; milliseconds, and the ratio in the same round: median (quartiles)\n")
-    for name, values in times.items():
-        print(f"{name:50} {spread([1000 * value for value in values], '.1f')} ms")
-    for name in (PUT, BOTH):
-        print(f"{name + ' / ' + PLAIN:64} {spread(ratios(times[name], times[PLAIN]), '.3f')}")
-
-
-if __name__ == "__main__":
-    main()
+    rows = [
+        [
+            f"`{name}`" if name != BACKEND else name,
+            spread([1000 * value for value in values], ".1f"),
+            spread(ratios(values, times[PLAIN]), ".3f"),
+        ]
+        for name, values in times.items()
+    ]
+    yield (
+        f"## Imports\n\nMedians (quartiles) of {rounds} new interpreters.\n\n"
+        + table(("what", "milliseconds", f"time against `{PLAIN}`"), rows)
+    )

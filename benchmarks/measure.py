@@ -5,17 +5,23 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
-def measure(variants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def measure(variants: Mapping[Name, Callable[[], float]], rounds: int) -> dict[Name, list[float]]:
     """
     Calls each of *variants* once in each of the *rounds*, in random order.
+
+    A noisy machine slows all variants of a round alike, so what counts are the ratios within each
+    round. pyperf measures one command at a time: only the clock is shared with it.
 
     Returns:
         What the variants returned, by name: seconds for one operation, say.
     """
-    times: dict[str, list[float]] = {name: [] for name in variants}
+    times: dict[Name, list[float]] = {name: [] for name in variants}
     gc.collect()
     gc.disable()
     try:
@@ -34,7 +40,20 @@ def ratios(dividends: list[float], divisors: list[float]) -> list[float]:
     return [a / b for a, b in zip(dividends, divisors, strict=True)]
 
 
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Returns the lower quartile, the median and the upper quartile."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return low, median, high
+
+
 def spread(values: list[float], form: str) -> str:
     """Returns the median and the quartiles of *values*, each formatted as *form* says."""
-    low, median, high = statistics.quantiles(values, n=4)
+    low, median, high = quartiles(values)
     return f"{median:{form}} ({low:{form}} to {high:{form}})"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Returns a table in Markdown; all columns but the first are aligned to the right."""
+    names = list(header)
+    lines = [names, ["---"] + ["---:"] * (len(names) - 1), *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

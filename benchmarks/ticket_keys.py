@@ -1,38 +1,34 @@
 """
-What do ticket keys of one's own cost, and do threads get in each other's way?
+What ticket keys of one's own cost, and whether threads get in each other's way.
 
-TLS 1.3 resumptions over memory BIOs: with libssl's own keys, with those of a ring (the key callback
-is in C), and with a key callback in Python that makes the same calls. Then handshakes in 2 threads
-on one context with a ring, against one thread; 2 processes show what the machine has to give. Run
-it with ``tox run -e bench``.
+TLS 1.3 resumptions with libssl's own keys, with those of a ring (the key callback is in C), and
+with a key callback in Python that makes the same calls. Then handshakes in 2 threads on one context
+with a ring, against one thread; 2 processes show what the machine has to give.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import multiprocessing
 import os
-import sys
-import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import trustme
-from cffi import FFI
-
 import openssl_tickets
+from benchmarks.in_c import compiled
+from benchmarks.libraries import (
+    LIBRARIES,
+    Certificates,
+    Install,
+    Library,
+    make_certificates,
+    nothing,
+)
+from benchmarks.measure import measure, ratios, spread, table
 from openssl_tickets import TicketKey, TicketKeys, adapters
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measure import measure, ratios, spread
-from benchmarks.resumption import LIBRARIES, Variant
-from build_ffi import openssl_flags
 
 CDEF = """
 typedef ... EVP_CIPHER;
@@ -81,16 +77,7 @@ static void install(void *ctx)
 
 def python_key_callback() -> Callable[[Any], None]:
     """Returns a function that sets, on a context, a ticket key callback written in Python."""
-    ffi = FFI()
-    ffi.cdef(CDEF)
-    ffi.set_source("openssl_tickets_bench_keys", SOURCE, **openssl_flags())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(ffi.compile(tmpdir=folder))
-        spec = importlib.util.spec_from_file_location("openssl_tickets_bench_keys", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    module = compiled("openssl_tickets_bench_keys", CDEF, SOURCE)
     ffi, lib = module.ffi, module.lib
     key = TicketKey.generate()
     key_name, aes_key, hmac_key = key.name, key.aes_key, ffi.new("unsigned char[]", key.hmac_key)
@@ -113,42 +100,50 @@ def python_key_callback() -> Callable[[Any], None]:
     return lambda context: lib.install(ffi.cast("void *", adapters.to_ssl_ctx(context).pointer))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=600)
-    parser.add_argument("--resumptions", type=int, default=10, help="per variant and round")
-    parser.add_argument("--thread-rounds", type=int, default=60)
-    parser.add_argument("--library", choices=LIBRARIES, action="append", help="both by default")
-    options = parser.parse_args()
+def report(folder: Path, scale: float) -> Iterator[str]:
+    """Yields the page's sections."""
+    rounds, times, thread_rounds = max(4, round(600 * scale)), 10, max(4, round(60 * scale))
+    certificates = make_certificates(folder)
+    in_python = python_key_callback()
+    rows = [
+        row for name in LIBRARIES for row in of_keys(name, certificates, in_python, rounds, times)
+    ]
+    yield (
+        "## Ticket keys\n\n"
+        f"Rate of TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times}: medians (quartiles). "
+        "`libssl's own again` shows what is chance.\n\n" + table(("library", "keys", "rate"), rows)
+    )
+    rows = [
+        row
+        for name in LIBRARIES
+        for is_resumed in (False, True)
+        for row in of_threads(name, certificates, is_resumed, thread_rounds)
+    ]
+    yield (
+        "## Threads\n\n"
+        "Handshakes on one context with a ring, both sides in each thread; rate against one "
+        f"thread's: medians (quartiles) of {thread_rounds} rounds. What Python does between two "
+        "calls into libssl takes the GIL.\n\n"
+        + table(("library", "handshakes", "in", "rate"), rows)
+    )
 
-    print(f"{openssl_tickets.OPENSSL_VERSION}, Python {sys.version.split()[0]}")
-    with tempfile.TemporaryDirectory() as folder:
-        certificate = Path(folder, "certificate.pem")
-        issued = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
-        certificate.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
-        in_python = python_key_callback()
-        for library in options.library or LIBRARIES:
-            show_keys(library, certificate, in_python, options.rounds, options.resumptions)
-            for session_offered in (False, True):
-                show_threads(library, certificate, session_offered, options.thread_rounds)
 
-
-def show_keys(
+def of_keys(
     library: str,
-    certificate: Path,
+    certificates: Certificates,
     in_python: Callable[[Any], None],
     rounds: int,
-    resumptions: int,
-) -> None:
+    times: int,
+) -> Iterator[list[str]]:
     ring = TicketKeys([TicketKey.generate()])
-    installs: dict[str, Callable[[Any], object]] = {
-        "libssl's own": lambda context: None,
-        "libssl's own again": lambda context: None,
+    installs: dict[str, Install] = {
+        "libssl's own": nothing,
+        "libssl's own again": nothing,
         "ring": lambda context: openssl_tickets.set_ticket_keys(context, ring),
         "Python": in_python,
     }
-    variants: dict[str, Variant] = {
-        name: LIBRARIES[library](certificate, install) for name, install in installs.items()
+    variants = {
+        name: LIBRARIES[library](certificates, install) for name, install in installs.items()
     }
     for name, variant in variants.items():
         client, server = variant.handshake(variant.session)
@@ -160,42 +155,46 @@ def show_keys(
         assert received.ticket != offered.ticket, f"{name}: there is no new ticket"
         if name == "ring":
             assert received.key_name == ring.keys[0].name
-    times = measure(
-        {name: partial(each.seconds, resumptions) for name, each in variants.items()}, rounds
+    seconds = measure(
+        {name: partial(each.seconds, each.session, times) for name, each in variants.items()},
+        rounds,
     )
-    print(f"\n{library}: rate of resumptions, in {rounds} rounds of {resumptions} for each variant")
-    print("rate against rate, in the same round: median (quartiles)\n")
     for one, other in (
         ("ring", "libssl's own"),
         ("libssl's own again", "libssl's own"),
         ("Python", "libssl's own"),
         ("ring", "Python"),
     ):
-        print(f"{one + ' / ' + other:34} {spread(ratios(times[other], times[one]), '.4f')}")
+        rate = spread(ratios(seconds[other], seconds[one]), ".4f")
+        yield [library, f"{one} / {other}", rate]
 
 
-def show_threads(library: str, certificate: Path, session_offered: bool, rounds: int) -> None:
+def of_threads(
+    library: str, certificates: Certificates, is_resumed: bool, rounds: int
+) -> Iterator[list[str]]:
     ring = TicketKeys([TicketKey.generate()])
-    variants: list[Variant] = [
+    variants = [
         LIBRARIES[library](
-            certificate, lambda context: openssl_tickets.set_ticket_keys(context, ring)
+            certificates, lambda context: openssl_tickets.set_ticket_keys(context, ring)
         )
         for _ in range(2)
     ]
     # The one server's context for both; the clients have contexts and sessions of their own.
     variants[1].server_context = variants[0].server_context
     for variant in variants:
-        if not session_offered:
+        if not is_resumed:
             variant.session = None
         _, server = variant.handshake(variant.session)
-        assert openssl_tickets.session_reused(server) is session_offered
+        assert openssl_tickets.session_reused(server) is is_resumed
     number = 100
 
     def one() -> float:
-        return variants[0].seconds(number)
+        return variants[0].seconds(variants[0].session, number)
 
     def two_threads() -> float:
-        threads = [threading.Thread(target=each.seconds, args=(number,)) for each in variants]
+        threads = [
+            threading.Thread(target=each.seconds, args=(each.session, number)) for each in variants
+        ]
         begin = perf_counter()
         for thread in threads:
             thread.start()
@@ -204,19 +203,18 @@ def show_threads(library: str, certificate: Path, session_offered: bool, rounds:
         return (perf_counter() - begin) / (2 * number)
 
     with Processes(variants, number) as processes:
-        times = measure(
+        seconds = measure(
             {"one": one, "2 threads": two_threads, "2 processes": processes.seconds}, rounds
         )
-    what = "resumptions" if session_offered else "full handshakes"
-    print(f"\n{library}: {what}, in {rounds} rounds; rate against one thread's\n")
     for name in ("2 threads", "2 processes"):
-        print(f"{name:34} {spread(ratios(times['one'], times[name]), '.3f')}")
+        rate = spread(ratios(seconds["one"], seconds[name]), ".3f")
+        yield [library, "resumed" if is_resumed else "full", name, rate]
 
 
 class Processes:
     """Forked processes that each shake hands with the contexts that they have inherited."""
 
-    def __init__(self, variants: list[Variant], number: int) -> None:
+    def __init__(self, variants: list[Library], number: int) -> None:
         self._number = number
         self._pipes = []
         self._processes = []
@@ -228,9 +226,9 @@ class Processes:
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def _run(self, variant: Variant, pipe: Any) -> None:
+    def _run(self, variant: Library, pipe: Any) -> None:
         while pipe.recv():
-            variant.seconds(self._number)
+            variant.seconds(variant.session, self._number)
             pipe.send(True)
 
     def seconds(self) -> float:
@@ -249,7 +247,3 @@ class Processes:
             pipe.send(False)
         for process in self._processes:
             process.join()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,65 @@
+"""
+Measures what things cost, as ratios within one run, and writes a page of them with a chart.
+
+Run it with ``tox run -e bench``. With ``--scale 0.02`` it shows in a minute that all of it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+# Last, since in the checkout the package is not built.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+import openssl_tickets
+from benchmarks import callbacks, chart, drop_in, handshakes, imports, memory, ticket_keys
+
+PARTS = {
+    "handshakes": handshakes,
+    "callbacks": callbacks,
+    "keys": ticket_keys,
+    "drop_in": drop_in,
+    "memory": memory,
+    "imports": imports,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of rounds")
+    parser.add_argument("--part", choices=PARTS, action="append", help="all by default")
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="where benchmarks.md and its chart go"
+    )
+    options = parser.parse_args()
+
+    import OpenSSL
+
+    sections = [
+        "# Benchmarks\n\n"
+        "Made by `tox run -e bench`; all ratios are of one run. The machine that ran it is shared: "
+        "what counts is a ratio, with its quartiles.\n\n"
+        f"{openssl_tickets.OPENSSL_VERSION}; {platform.python_implementation()} "
+        f"{platform.python_version()}; pyOpenSSL {OpenSSL.__version__}; "
+        f"{platform.system()} {platform.machine()}."
+    ]
+    print(sections[0], flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.part or PARTS:
+            for section in PARTS[name].report(Path(folder), options.scale):
+                print(f"\n{section}", flush=True)
+                sections.append(section)
+    if options.write is not None:
+        options.write.mkdir(parents=True, exist_ok=True)
+        if handshakes.chart_rows:
+            chart.write(options.write / "benchmarks.svg", handshakes.chart_rows["ECDSA"])
+            sections.insert(1, f"![{chart.ALTERNATIVE}](benchmarks.svg)")
+        (options.write / "benchmarks.md").write_text("\n\n".join(sections) + "\n")
+
+
+if __name__ == "__main__":
+    main()

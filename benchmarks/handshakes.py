@@ -1,0 +1,159 @@
+"""
+Full handshakes and resumptions, against plain C on the same libssl.
+
+Three kinds of certificates, with pyOpenSSL, the standard ``ssl`` and plain C, and with callbacks
+around the tickets that store and read 32 bytes: none, in C, and in Python. tlslite-ng shows what a
+TLS in pure Python costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openssl_tickets
+from benchmarks.libraries import (
+    KINDS,
+    LIBRARIES,
+    ON_LIBSSL,
+    Install,
+    Library,
+    PlainC,
+    TlsliteNg,
+    c_callbacks,
+    make_certificates,
+    nothing,
+)
+from benchmarks.measure import measure, quartiles, ratios, spread, table
+
+APPDATA = bytes(range(32))
+SEEN: list[bytes | None] = [None]
+
+
+def generate(connection: Any, data: Any) -> bytes:
+    return APPDATA
+
+
+def decrypt(connection: Any, ticket: Any, data: Any) -> openssl_tickets.TicketReturn | None:
+    SEEN[0] = ticket.appdata
+    return None
+
+
+def python_callbacks(context: Any) -> None:
+    openssl_tickets.set_session_ticket_callback(context, generate, decrypt)
+
+
+CALLBACKS: dict[str, Install] = {"none": nothing, "C": c_callbacks, "Python": python_callbacks}
+
+
+class Variant(NamedTuple):
+    library: str
+    callbacks: str
+    handshake: str
+
+
+Times = dict[Variant, list[float]]
+
+BASE = Variant("plain C", "none", "full")
+PURE = Variant("tlslite-ng", "none", "full")
+
+
+def report(folder: Path, scale: float) -> Iterator[str]:
+    """Yields the page's sections, and keeps the figures for the chart in ``chart_rows``."""
+    yield (
+        "## Handshakes\n\n"
+        "TLS 1.3 over memory, both sides in one thread. `full` and `resumed` are rates against the "
+        "full and the resumed handshakes of plain C without callbacks in the same round, and "
+        "`resumed / full` is within one row: medians (quartiles). The callbacks store and read 32 "
+        "bytes; a full handshake makes two tickets and a resumption one."
+    )
+    for kind in KINDS:
+        times = measure_kind(folder, kind, max(4, round(300 * scale)))
+        chart_rows[kind] = rows = {
+            name: quartiles(ratios(times[BASE], times[name])) for name in times if name != BASE
+        }
+        slow = measure_pure(folder, kind, max(4, round(12 * scale)))
+        rows.update(
+            {name: quartiles(ratios(slow[BASE], slow[name])) for name in slow if name != BASE}
+        )
+        yield f"### {kind}\n\n" + against_c(slow | times, slow)
+        yield "The rate of resumptions, row by row:\n\n" + of_callbacks(times)
+
+
+# By kind of certificates: the rate against plain C's full handshakes (low, median, high).
+chart_rows: dict[str, dict[Variant, tuple[float, float, float]]] = {}
+
+
+def handshakes_of(
+    library: Library, name: str, callbacks: str, times: int
+) -> Iterator[tuple[Variant, Callable[[], float]]]:
+    for handshake, session in (("full", None), ("resumed", library.session)):
+        yield Variant(name, callbacks, handshake), partial(library.seconds, session, times)
+
+
+def measure_kind(folder: Path, kind: str, rounds: int) -> Times:
+    certificates = make_certificates(folder, kind)
+    variants: dict[Variant, Callable[[], float]] = {}
+    for name, library in ON_LIBSSL.items():
+        for callbacks, install in CALLBACKS.items():
+            if library is PlainC and install is python_callbacks:
+                continue  # they are handed a connection of Python's
+            made = library(certificates, install)
+            if library is not PlainC:
+                _, server = made.handshake(made.session)
+                assert openssl_tickets.session_reused(server), f"{name}: this is no resumption"
+            variants.update(handshakes_of(made, name, callbacks, 4))
+    measure(variants, 3)
+    return measure(variants, rounds)
+
+
+def measure_pure(folder: Path, kind: str, rounds: int) -> Times:
+    """tlslite-ng beside plain C: so slow that it would take the caches of all others."""
+    certificates = make_certificates(folder, kind)
+    variants = dict(handshakes_of(PlainC(certificates), "plain C", "none", 20))
+    variants.update(handshakes_of(TlsliteNg(certificates), "tlslite-ng", "none", 1))
+    measure(variants, 1)
+    return measure(variants, rounds)
+
+
+def against_c(times: Times, slow: Times) -> str:
+    rows = []
+    for library, callbacks in dict.fromkeys((name.library, name.callbacks) for name in times):
+        group = slow if library == PURE.library else times
+        full, resumed = (
+            Variant(library, callbacks, handshake) for handshake in ("full", "resumed")
+        )
+        rows.append(
+            [
+                library,
+                callbacks,
+                *(
+                    spread(ratios(group[Variant(*BASE[:2], each.handshake)], group[each]), ".3g")
+                    if each[:2] != BASE[:2]
+                    else "1"
+                    for each in (full, resumed)
+                ),
+                spread(ratios(group[full], group[resumed]), ".3g"),
+            ]
+        )
+    return table(("library", "callbacks", "full", "resumed", "resumed / full"), rows)
+
+
+def of_callbacks(times: Times) -> str:
+    rows = []
+    for library in LIBRARIES:
+        none, in_c, in_python = (
+            times[Variant(library, callbacks, "resumed")] for callbacks in CALLBACKS
+        )
+        rows.append(
+            [
+                library,
+                *(
+                    spread(ratios(theirs, ours), ".4f")
+                    for ours, theirs in ((in_python, in_c), (in_python, none), (in_c, none))
+                ),
+            ]
+        )
+    return table(("library", "Python / C", "Python / none", "C / none"), rows)
