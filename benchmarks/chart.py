@@ -26,7 +26,7 @@ def write(path: Path, rates: Mapping[Variant, tuple[float, float, float]]) -> No
     # Text stays text, and the same figures make the same file.
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "openssl_tickets"}):
         figure, axes = pyplot.subplots(figsize=(7.5, 4.2), layout="constrained")
-        for offset, (handshake, colour) in zip((0.2, -0.2), COLOURS.items(), strict=True):
+        for offset, (handshake, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
             bars = [rates[Variant(*group, handshake)] for group in groups]
             axes.barh(
                 [position + offset for position in range(len(groups))],
