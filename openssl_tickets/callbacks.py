@@ -84,7 +84,7 @@ def _connection_in(names: Mapping[str, Any]) -> Any:
     """
     if "connection" in names:
         return names["connection"]
-    return policies[names["policy"]][0][names["ssl"]]()
+    return policies[names["policy"]][0](names["ssl"], names["app_data"])
 
 
 class Unraised:

@@ -74,7 +74,7 @@ def set_new_session_callback(
     own) and, for servers, ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1).
     """
     ssl_ctx = adapters.to_ssl_ctx(context)
-    number = _remember(callback, ssl_ctx.connections, data)
+    number = _remember(callback, ssl_ctx.connection_of, data)
     if not lib.openssl_tickets_set_new_session(ssl_ctx.pointer, number):
         policies.pop(number, None)
         raise_error("SSL_CTX_sess_set_new_cb failed")
@@ -151,9 +151,9 @@ def _remember(callback: object, owner: object, data: Any) -> int:
 
 
 @ffi.def_extern(onerror=surface_announcement)  # type: ignore[untyped-decorator]
-def openssl_tickets_new_session(ssl: CData, session: CData, policy: int) -> None:
-    connections, callback, data = policies[policy]
-    connection = connections[ssl]()
+def openssl_tickets_new_session(ssl: CData, app_data: int, session: CData, policy: int) -> None:
+    connection_of, callback, data = policies[policy]
+    connection = connection_of(ssl, app_data)
     lib.SSL_SESSION_up_ref(session)
     callback(connection, owned_session(session), data)
 

@@ -216,7 +216,7 @@ def set_session_ticket_callback(
     if decrypt is not None:
         _refuse_stateful_tickets(ssl_ctx.pointer)
     number = lib.openssl_tickets_new_number()
-    policies[number] = (ssl_ctx.connections, generate, decrypt, data)
+    policies[number] = (ssl_ctx.connection_of, generate, decrypt, data)
     if not lib.openssl_tickets_set_policy(
         ssl_ctx.pointer, number, generate is not None, decrypt is not None
     ):
@@ -242,9 +242,9 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_generate(ssl: CData, policy: int) -> int:
-    connections, generate, _, data = policies[policy]
-    connection = connections[ssl]()
+def openssl_tickets_generate(ssl: CData, app_data: int, policy: int) -> int:
+    connection_of, generate, _, data = policies[policy]
+    connection = connection_of(ssl, app_data)
     appdata = generate(connection, data)
     if appdata is not None:
         result = 0
@@ -256,14 +256,15 @@ def openssl_tickets_generate(ssl: CData, policy: int) -> int:
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_refuse(ssl: CData, policy: int, reason: int) -> int:
-    connection = policies[policy][0][ssl]()  # noqa: F841 (for surface)
+def openssl_tickets_refuse(ssl: CData, app_data: int, policy: int, reason: int) -> int:
+    connection = policies[policy][0](ssl, app_data)  # noqa: F841 (for surface)
     raise RuntimeError(_REFUSED[reason])
 
 
 @ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
 def openssl_tickets_decrypt(
     ssl: CData,
+    app_data: int,
     key_name: CData,
     key_name_len: int,
     status: int,
@@ -271,8 +272,8 @@ def openssl_tickets_decrypt(
     appdata: CData,
     appdata_len: int,
 ) -> int:
-    connections, _, decrypt, data = policies[policy]
-    connection = connections[ssl]()
+    connection_of, _, decrypt, data = policies[policy]
+    connection = connection_of(ssl, app_data)
     ticket = _new_ticket()
     ticket.status, default, decrypted = _STATUSES[status]
     ticket.key_name = ffi.unpack(key_name, key_name_len) if key_name_len else b""

@@ -9,28 +9,23 @@ an object of its kind is handed in, so importing this package loads neither of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from openssl_tickets.adapters import pyopenssl, stdlib
 
 CData = Any
 
 
-class Connections(Protocol):
-    """Leads from a ``SSL *`` to a weak reference to the user's own object, or the like of one."""
-
-    def __getitem__(self, ssl: CData, /) -> Callable[[], Any]: ...
-
-
 class SSLContext(NamedTuple):
     """
     A proved ``SSL_CTX *``, and the way from one of its ``SSL *`` to the user's own object.
 
-    *connections* has a weak reference for each connection that lives.
+    ``connection_of(ssl, app_data)`` returns that object, in a callback; *app_data* is the address
+    that ``SSL_get_app_data`` returns. Where it knows nothing of *ssl* it raises a KeyError.
     """
 
     pointer: CData
-    connections: Connections
+    connection_of: Callable[[CData, int], Any]
 
 
 def to_ssl_ctx(context: object) -> SSLContext:
@@ -43,9 +38,9 @@ def to_ssl_ctx(context: object) -> SSLContext:
         LibraryMismatchError: *context* belongs to another libssl.
     """
     if pyopenssl.is_context(context):
-        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connections())
+        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connection_of())
     if stdlib.is_context(context):
-        return SSLContext(stdlib.to_ssl_ctx(context), stdlib.Connections())
+        return SSLContext(stdlib.to_ssl_ctx(context), stdlib.connection_of)
     raise TypeError(
         f"expected an OpenSSL.SSL.Context or an ssl.SSLContext, not {_described(context)}"
     )

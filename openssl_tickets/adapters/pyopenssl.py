@@ -9,8 +9,8 @@ All that is known of pyOpenSSL's objects: what they hold, and which libssl they 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from openssl_tickets._libssl import ffi, lib
 from openssl_tickets.adapters.shared_object import file_of, our_libssl
@@ -72,15 +72,19 @@ def to_ssl_session(session: Any) -> CData:
     return _proved_pointer(session, "_session", "SSL_SESSION *")
 
 
-def connections() -> Mapping[CData, Callable[[], Any]]:
+def connection_of() -> Callable[[CData, int], Any]:
     """
-    Returns the weak references to the living ``Connection`` objects, by their ``SSL *``.
+    Returns a function that leads from an ``SSL *`` in a callback to the living ``Connection``.
 
-    It is what is inside pyOpenSSL's own WeakValueDictionary. Pointers hash and compare by their
-    address, whichever ffi they were made with.
+    It looks into what is inside pyOpenSSL's own WeakValueDictionary. Pointers hash and compare by
+    their address, whichever ffi they were made with.
     """
-    mapping = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping
-    return cast(Mapping[CData, Callable[[], Any]], mapping.data)
+    references = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.data
+
+    def connection_of(ssl: CData, app_data: int) -> Any:
+        return references[ssl]()
+
+    return connection_of
 
 
 def is_our_libssl(binding_lib: Any) -> bool:

@@ -109,24 +109,29 @@ def to_ssl_session(session: Any) -> CData:
     return pointer
 
 
-class Connections:
-    """Leads from an ``SSL *`` in a callback to the ``SSLSocket`` or ``SSLObject`` of the user."""
+def _get_object_at() -> Callable[[int], Any]:
+    functions: list[Callable[[int], Any]] = []
+    # In CPython an object's id is its address.
+    if not lib.openssl_tickets_append_object_at(id(functions)):
+        raise MemoryError
+    return functions[0]
 
-    def __getitem__(self, ssl: CData) -> Callable[[], Any]:
-        """
-        Returns a function that returns the connection.
 
-        Raises:
-            KeyError: ``_ssl`` knows nothing of *ssl*.
-        """
-        found: list[Any] = []
-        # The list is ours until the call is over; in CPython an object's id is its address.
-        if not lib.openssl_tickets_append_sslobj(ssl, id(found)):
-            raise KeyError(ssl)
-        connection = found[0].owner
-        if connection is not None:  # else it was made without the classes of ssl
-            found[0] = connection
-        return found.pop
+_object_at = _get_object_at()
+
+
+def connection_of(ssl: CData, app_data: int) -> Any:
+    """
+    Returns the ``SSLSocket`` or ``SSLObject`` of the user, in a callback, by what ``_ssl`` keeps as
+    the application data of its ``SSL *``.
+
+    Raises:
+        KeyError: ``_ssl`` knows nothing of *ssl*.
+    """
+    sslobj = _object_at(app_data)
+    connection = sslobj.owner
+    # It may have been made without the classes of ssl.
+    return sslobj if connection is None else connection
 
 
 def prove_same_libssl() -> None:

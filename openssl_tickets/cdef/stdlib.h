@@ -4,4 +4,4 @@ SSL_CTX *SSL_get_SSL_CTX(const SSL *ssl);
 void *SSL_get_ex_data(const SSL *ssl, int idx);
 
 /* csrc/stdlib.c */
-int openssl_tickets_append_sslobj(SSL *ssl, uintptr_t list);
+int openssl_tickets_append_object_at(uintptr_t list);

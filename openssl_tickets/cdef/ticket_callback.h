@@ -31,11 +31,12 @@ uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *ctx);
 #define OPENSSL_TICKETS_STATEFUL ...
 #define OPENSSL_TICKETS_CACHED ...
 
-extern "Python" int openssl_tickets_generate(SSL *ssl, uintptr_t policy);
-extern "Python" int openssl_tickets_refuse(SSL *ssl, uintptr_t policy, int reason);
+extern "Python" int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t policy);
+extern "Python" int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t policy,
+                                          int reason);
 extern "Python" SSL_TICKET_RETURN openssl_tickets_decrypt(
-    SSL *ssl, const char *keyname, size_t keyname_len, SSL_TICKET_STATUS status, uintptr_t policy,
-    const char *appdata, size_t appdata_len);
+    SSL *ssl, uintptr_t app_data, const char *keyname, size_t keyname_len,
+    SSL_TICKET_STATUS status, uintptr_t policy, const char *appdata, size_t appdata_len);
 extern "Python" void openssl_tickets_forget(uintptr_t policy);
 
 uintptr_t openssl_tickets_new_number(void);

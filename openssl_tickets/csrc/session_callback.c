@@ -11,7 +11,8 @@
  * be waiting for that holds the GIL (_ssl frees its SSLs so). Waiting for the GIL there would be a
  * deadlock. So a removed session is queued, and announced as soon as Python can be entered.
  */
-static void openssl_tickets_new_session(SSL *ssl, SSL_SESSION *session, uintptr_t policy);
+static void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
+                                        uintptr_t policy);
 static void openssl_tickets_removed_session(SSL_SESSION *session, uintptr_t policy);
 
 typedef struct removed {
@@ -35,7 +36,8 @@ static void tell(SSL *ssl, policy *told, SSL_SESSION *session)
         /* A client's own session ends with its connection, unless that is shut down in order. */
         if (!SSL_is_server(ssl) && (copy = SSL_SESSION_dup(session)) != NULL)
             SSL_SESSION_set1_id_context(copy, (const unsigned char *)"", 0);
-        openssl_tickets_new_session(ssl, copy != NULL ? copy : session, told->number);
+        openssl_tickets_new_session(ssl, app_data_of(ssl), copy != NULL ? copy : session,
+                                    told->number);
         ERR_pop_to_mark();
         SSL_SESSION_free(copy);
     }

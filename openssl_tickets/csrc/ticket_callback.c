@@ -5,11 +5,12 @@
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
 
-static int openssl_tickets_generate(SSL *ssl, uintptr_t policy);
-static int openssl_tickets_refuse(SSL *ssl, uintptr_t policy, int reason);
-static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, size_t keyname_len,
-                                                 SSL_TICKET_STATUS status, uintptr_t policy,
-                                                 const char *appdata, size_t appdata_len);
+static int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t policy);
+static int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t policy, int reason);
+static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const char *keyname,
+                                                 size_t keyname_len, SSL_TICKET_STATUS status,
+                                                 uintptr_t policy, const char *appdata,
+                                                 size_t appdata_len);
 
 /* session_callback.c */
 static void pin_announcing(SSL *ssl, const slot *of_ctx);
@@ -25,6 +26,12 @@ static uintptr_t slots = 0; /* under the lock: how many there have been */
 /* Two that are never freed: "no callbacks", and "what is current when it is asked for". */
 static policy no_policy = {1, 0, 0, 0};
 static policy current_policy = {1, 0, 0, 0};
+
+/* What the library on top of libssl keeps with ssl there: _ssl its own object. */
+static uintptr_t app_data_of(const SSL *ssl)
+{
+    return (uintptr_t)SSL_get_app_data(ssl);
+}
 
 static int pin_policy(SSL *ssl, policy *pinned)
 {
@@ -151,8 +158,8 @@ static int ask_generate(SSL *ssl, void *arg)
     if (!Py_IsInitialized())
         return 0;
     ERR_set_mark();
-    answer = refused ? openssl_tickets_refuse(ssl, pinned->number, refused)
-                     : openssl_tickets_generate(ssl, pinned->number);
+    answer = refused ? openssl_tickets_refuse(ssl, app_data_of(ssl), pinned->number, refused)
+                     : openssl_tickets_generate(ssl, app_data_of(ssl), pinned->number);
     ERR_pop_to_mark();
     return answer == 1 && !refused;
 }
@@ -201,8 +208,8 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
         SSL_SESSION_get0_ticket_appdata(session, &appdata, &appdata_len);
         SSL_set_ex_data(ssl, offered_index, session);
     }
-    answer = openssl_tickets_decrypt(ssl, (const char *)keyname, keyname_len, status,
-                                     pinned->number, appdata, appdata_len);
+    answer = openssl_tickets_decrypt(ssl, app_data_of(ssl), (const char *)keyname, keyname_len,
+                                     status, pinned->number, appdata, appdata_len);
     SSL_set_ex_data(ssl, offered_index, NULL);
     ERR_pop_to_mark();
     if (arg != NULL) {
