@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketReturn, callbacks
 from tests import processes, tls
@@ -157,6 +159,7 @@ class TestLifetime:
 
 
 class TestThreads:
+    @pytest.mark.slow
     def test_callbacks_on_one_context(self, server_file: Path) -> None:
         """4 threads with 250 handshakes each: every callback runs, on its own connection."""
         context = tls.server_context(server_file)
@@ -200,6 +203,7 @@ class TestThreads:
         gc.collect()
         assert len(callbacks.policies) == before
 
+    @pytest.mark.slow
     def test_replaced_while_threads_shake_hands(self, server_file: Path) -> None:
         """1,000 replacements and removals under 4 threads: each handshake sees one whole pair."""
         context = tls.server_context(server_file)
@@ -384,6 +388,7 @@ class TestProcesses:
         )
         assert output == "refused\n"
 
+    @pytest.mark.slow
     def test_fork(self, server_file: Path) -> None:
         """
         A child goes on with its parent's contexts, though it was forked while threads were in

@@ -299,6 +299,7 @@ class TestRotate:
         assert "somebody else has locked the folder" in capsys.readouterr().err
         assert file.read_bytes() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [["rotate"], ["new", "--force"]])
     def test_waits_for_another(self, file: Path, arguments: list[str]) -> None:
         """As long as another process holds the lock, nothing is read or written."""

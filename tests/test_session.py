@@ -1048,6 +1048,7 @@ def _encrypted(session: openssl_tickets.Session) -> bytes:
 class TestBroken:
     """Sessions with a bit changed somewhere: they may be anything, but libssl has to survive."""
 
+    @pytest.mark.slow
     def test_every_byte(self, plain_sessions: list[openssl_tickets.Session]) -> None:
         """Each is refused, or is a session that can be looked into, copied and encoded."""
         read = 0
@@ -1121,6 +1122,7 @@ class TestBroken:
                 ends.add("error")
         assert {True, False} <= ends
 
+    @pytest.mark.slow
     def test_offered_in_a_process_of_its_own(self, server_file: Path, version: str) -> None:
         """Changed in any byte, or in a whole field, an offered session ends no process."""
         done = subprocess.run(

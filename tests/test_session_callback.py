@@ -1668,6 +1668,7 @@ class TestThreads:
         setting.handshake()
         assert reused == [True] * (2 if setting.of_tls13 else 1)
 
+    @pytest.mark.slow
     def test_removing_while_another_thread_frees(self, server_file: Path) -> None:
         """
         libssl holds the lock of the SSL_CTX as it removes sessions from a full cache, and ssl

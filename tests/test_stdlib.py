@@ -1428,6 +1428,7 @@ class TestLifetime:
 
 
 class TestThreads:
+    @pytest.mark.slow
     def test_replaced_while_threads_shake_hands(self, setting13: Setting) -> None:
         """8 threads on one context under 300 replacements: each handshake sees one whole pair."""
         context = setting13.server_context

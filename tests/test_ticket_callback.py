@@ -743,6 +743,7 @@ class TestExceptions:
         gc.collect()
         assert [type(exception) for exception, _ in unraisable.seen] == [Boom]
 
+    @pytest.mark.slow
     def test_signal_in_the_middle_loses_nothing(
         self, setting: Setting, unraisable: Unraisable
     ) -> None:

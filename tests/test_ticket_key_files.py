@@ -526,6 +526,7 @@ class TestWatching:
             make_old(watching.path)
             watching.wait_for_keys(saved)
 
+    @pytest.mark.slow
     def test_not_read_for_nothing(self, watching: Watching) -> None:
         """A file is read again for as long as a change may have no trace, and then no more."""
         with watching.watch():

@@ -760,6 +760,7 @@ class TestThreads:
         for some in added:  # each thread's in the order in which they came
             assert [key for key in keys if key in some] == some[::-1]
 
+    @pytest.mark.slow
     def test_set_and_unset_while_threads_shake_hands(self, drop_in: Library) -> None:
         """A ring may come to a context and go while threads shake hands: each gets its tickets."""
         ring = TicketKeys([new_key()])
@@ -957,6 +958,7 @@ class TestDerived:
         with pytest.raises(ValueError, match="more than 1000 keys at a time"):
             TicketKeys.derived(SECRET, period, accept_for + 1)
 
+    @pytest.mark.slow
     def test_now(self) -> None:
         """The keys of now are those of the clock's time, as it passes: each comes and goes."""
         lifetimes = (1, 2), (2, 1), (2, 0), (3, 2), (3600, 86400)
@@ -1029,6 +1031,7 @@ class TestDerived:
         assert (pair.reused, pair.received) == (True, 1)
         assert session_of(pair).key_name == ring.keys[0].name
 
+    @pytest.mark.slow
     def test_time_passes(self, drop_in: Library) -> None:
         """With the clock the first key becomes an older one, which renews, and then is gone."""
         ring = TicketKeys.derived(SECRET, 1, 2)
@@ -1054,6 +1057,7 @@ class TestDerived:
                 threading.Event().wait(0.02)
             assert time.monotonic() < deadline, seen
 
+    @pytest.mark.slow
     def test_time_passes_while_threads_shake_hands(self, drop_in: Library) -> None:
         """4 threads that meet the end of a period at the same time go on with whole keys."""
         ring = TicketKeys.derived(SECRET, 1, 30)
@@ -1172,6 +1176,7 @@ class TestProcesses:
         assert keys == [(key.name + key.hmac_key + key.aes_key).hex() for key in ring.keys]
         assert drop_in.pair(drop_in.server(ring), Session.from_der(bytes.fromhex(der))).reused
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc")
     def test_wiped(self, start: Any) -> None:
         """Keys that are not needed any more are nowhere in the process's memory."""
@@ -1295,6 +1300,7 @@ class TestProcesses:
         )
         assert output == "0\n"
 
+    @pytest.mark.slow
     def test_fork_while_threads_are_at_it(self, run: Any) -> None:
         """A child can go on though the ring was being changed in the moment of the fork."""
         output = run(

@@ -334,6 +334,7 @@ class TestPython:
             assert page.split()[1] == "403"
             assert (page.split("\r\n\r\n")[1], reused) == (f"{alice.identity} is revoked\n", False)
 
+    @pytest.mark.slow
     def test_at_once(self, server: Server, alice: Client, bob: Client, ca_file: Path) -> None:
         """Who is connected at the same time is not taken for another, nor kept waiting."""
         with contextlib.ExitStack() as stack:

@@ -194,6 +194,7 @@ class TestClientStore:
         assert store.run(1).returncode == 1
         assert not (tmp_path / "elsewhere").exists()
 
+    @pytest.mark.slow
     def test_at_once(self, server_file: Path, store: Store) -> None:
         """Programs that run at once offer each ticket once, and keep no more than four."""
         numbers = count()
