@@ -16,7 +16,16 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import openssl_tickets
-from benchmarks import callbacks, chart, drop_in, handshakes, imports, memory, ticket_keys
+from benchmarks import (
+    callbacks,
+    chart,
+    drop_in,
+    handshakes,
+    imports,
+    instructions,
+    memory,
+    ticket_keys,
+)
 
 PARTS = {
     "handshakes": handshakes,
@@ -25,6 +34,7 @@ PARTS = {
     "drop_in": drop_in,
     "memory": memory,
     "imports": imports,
+    "instructions": instructions,
 }
 
 

@@ -1,0 +1,74 @@
+"""
+How many instructions a resumption takes, by callgrind's count, each kind in a process of its own.
+
+Unlike a clock it hardly depends on the machine's other work; but it knows nothing of caches.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Last, since in the checkout the package is not built.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.handshakes import CALLBACKS
+from benchmarks.libraries import LIBRARIES, Certificates, make_certificates
+from benchmarks.measure import table
+
+FEW = 20
+
+
+def report(folder: Path, scale: float) -> Iterator[str]:
+    """Yields the page's sections."""
+    if shutil.which("valgrind") is None:
+        yield "## Instructions\n\nNot counted: there is no valgrind."
+        return
+    many = FEW + max(20, round(200 * scale))
+    server = make_certificates(folder).server
+    rows = []
+    for library in LIBRARIES:
+        base = 0.0
+        for callbacks in CALLBACKS:
+            few, all_ = (count(library, callbacks, times, server) for times in (FEW, many))
+            one = (all_ - few) / (many - FEW)
+            base = base or one
+            rows.append([library, callbacks, f"{one / 1e6:.3f}", f"{one / base:.4f}"])
+    yield (
+        "## Instructions\n\n"
+        f"What callgrind counts for one TLS 1.3 resumption (ECDSA), both sides: the mean of "
+        f"{many - FEW}. Where the clock says more than this, it is the processor's caches, which "
+        "the handshake's cryptography has had for itself.\n\n"
+        + table(("library", "callbacks", "million instructions", "against none"), rows)
+    )
+
+
+def count(library: str, callbacks: str, times: int, server: Path) -> int:
+    """Returns what callgrind counts in a process that makes some resumptions."""
+    process = subprocess.run(
+        [
+            *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
+            *(sys.executable, __file__, library, callbacks, str(times), str(server)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    found = re.search(r"Collected : (\d+)", process.stderr)
+    assert found is not None, process.stderr
+    return int(found.group(1))
+
+
+def resume(library: str, callbacks: str, times: int, server: Path) -> None:
+    made = LIBRARIES[library](Certificates(server, server, None), CALLBACKS[callbacks])
+    made.seconds(made.session, times)
+
+
+if __name__ == "__main__":
+    resume(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
