@@ -77,10 +77,11 @@ def new_session_ticket(connection: object) -> None:
     """
     Asks for one more ticket to be sent to the client of *connection*, after a login for example.
 
-    Each call queues one. They go out together with the next write, before its data, or with
-    ``connection.do_handshake()`` when no write is under way. On an ``asyncio`` stream the
-    connection is ``writer.get_extra_info("ssl_object")``. The ``generate`` callback runs then,
-    not now. Tickets that are asked for are sent even where :func:`set_num_tickets` was given 0.
+    Each call queues one. They go out together with the next write, before its data, with the next
+    read, or with ``connection.do_handshake()``; never in the middle of a write that blocked. The
+    ``generate`` callback runs then, not now. On an ``asyncio`` stream the connection is
+    ``writer.get_extra_info("ssl_object")``. Tickets that are asked for are sent even where
+    :func:`set_num_tickets` was given 0.
 
     Args:
         connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
@@ -98,7 +99,8 @@ def new_session_ticket(connection: object) -> None:
         new_session_ticket(connection)
         connection.sendall(b"welcome")  # the ticket goes ahead of it
 
-    libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0; ``do_handshake`` sends them from 3.0.3 on).
+    libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0; reads and ``do_handshake`` send them from
+    3.0.3 on).
     """
     ssl = adapters.to_ssl(connection)
     if lib.SSL_new_session_ticket(ssl):

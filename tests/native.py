@@ -41,11 +41,13 @@ int request_client_certificate(void *ssl);
 """
 
 SOURCE = r"""
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 
 static int reused(void *ssl) { return SSL_session_reused(ssl); }
@@ -91,12 +93,21 @@ static int has_info_callback(void *ctx) { return SSL_CTX_get_info_callback(ctx) 
 
 static unsigned char key_name[16] = "tests' only key";
 static unsigned char secret[32] = "no secret at all";
-static int encrypt_answer = 1, decrypt_answer = 1;
+
+/* What is answered for each SSL_CTX: each of the two from -1 to 2, as one number above 0. */
+static int answers_index = -1;
+static CRYPTO_ONCE answers_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_answers_index(void)
+{
+    answers_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
 
 static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
                       EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
     OSSL_PARAM params[3];
+    uintptr_t answers = (uintptr_t)SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), answers_index);
 
     if (!encrypt && memcmp(name, key_name, 16) != 0)
         return 0;
@@ -105,18 +116,21 @@ static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX
     params[2] = OSSL_PARAM_construct_end();
     if (encrypt) {
         memcpy(name, key_name, 16);
-        memset(iv, 7, 16);
+        if (RAND_bytes(iv, 16) <= 0)
+            return -1;
     }
     if (!EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, secret, iv, encrypt)
         || !EVP_MAC_CTX_set_params(mac, params))
         return -1;
-    return encrypt ? encrypt_answer : decrypt_answer;
+    return encrypt ? (int)(answers >> 4) - 2 : (int)(answers & 15) - 2;
 }
 
 static void set_ticket_key_answers(void *ctx, int encrypt, int decrypt)
 {
-    encrypt_answer = encrypt;
-    decrypt_answer = decrypt;
+    uintptr_t answers = (uintptr_t)(encrypt + 2) << 4 | (uintptr_t)(decrypt + 2);
+
+    CRYPTO_THREAD_run_once(&answers_once, make_answers_index);
+    SSL_CTX_set_ex_data(ctx, answers_index, (void *)answers);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
 }
 

@@ -196,6 +196,14 @@ class TestOnDemand:
         pair.server.send(b"2")
         assert (pair.client_reads(), pair.received) == (b"2", 1)
 
+    def test_sent_with_the_next_read(self, pair: tls.Pair) -> None:
+        """A read sends what was asked for, also one that finds nothing to read."""
+        pair.server.new_session_ticket()
+        pair.server.new_session_ticket()
+        with pytest.raises(SSL.WantReadError):
+            pair.server.recv(1)
+        assert (pair.client_reads(), pair.received) == (b"", 2)
+
     def test_sent_with_do_handshake(self, pair: tls.Pair) -> None:
         """At a record boundary, do_handshake sends what was asked for."""
         openssl_tickets.new_session_ticket(pair.server)
