@@ -14,6 +14,8 @@ from tests.conformance.__main__ import PAGE, main
 from tests.conformance.report import expectation
 from tests.conformance.table import AXES, TABLE, Case, Outcome, Table, TableError, cases
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Callable[[str, str], Path]:
