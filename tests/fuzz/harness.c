@@ -148,28 +148,29 @@ static void examine(SSL_SESSION *session)
 /* The stand-ins for Python: what the callbacks of a program might do. */
 static void openssl_tickets_forget(uintptr_t number) { (void)number; }
 
-static int openssl_tickets_generate(SSL *ssl, uintptr_t number)
+static int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number)
 {
-    (void)number;
+    (void)app_data, (void)number;
     return answers & 8 ? 1 : openssl_tickets_set_generated(ssl, "alice", 5);
 }
 
-static int openssl_tickets_refuse(SSL *ssl, uintptr_t number, int reason)
+static int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t number, int reason)
 {
-    (void)ssl, (void)number, (void)reason;
+    (void)ssl, (void)app_data, (void)number, (void)reason;
     return 0;
 }
 
-static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, size_t keyname_len,
-                                                 SSL_TICKET_STATUS status, uintptr_t number,
-                                                 const char *appdata, size_t appdata_len)
+static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const char *keyname,
+                                                 size_t keyname_len, SSL_TICKET_STATUS status,
+                                                 uintptr_t number, const char *appdata,
+                                                 size_t appdata_len)
 {
     SSL_SESSION *session = openssl_tickets_offered_session(ssl);
     const char *name;
     size_t name_len;
     int success = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
 
-    (void)number;
+    (void)app_data, (void)number;
     asked++;
     count(1910, (unsigned int)status, 8);
     must(keyname_len <= 16);
@@ -202,9 +203,10 @@ static SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, const char *keyname, 
     }
 }
 
-static void openssl_tickets_new_session(SSL *ssl, SSL_SESSION *session, uintptr_t number)
+static void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
+                                        uintptr_t number)
 {
-    (void)ssl, (void)number;
+    (void)ssl, (void)app_data, (void)number;
     examine(session);
 }
 
