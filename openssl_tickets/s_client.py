@@ -170,8 +170,9 @@ def run(
     comes after them; to see an alert, wait for a ticket or a reply that the alert stands in for.
 
     Args:
-        host, port, tls_version, ca_file, server_name, sess_in, sess_out, cert_file, key_file,
-            extra_args, program, timeout: as for :class:`SClient`.
+        host, port, tls_version, ca_file, server_name: as for :class:`SClient`.
+        sess_in, sess_out, cert_file, key_file: as for :class:`SClient`.
+        extra_args, program, timeout: as for :class:`SClient`.
         send: the bytes to send.
         tickets: how many tickets to wait for, 0 or more.
         wait_for: the bytes from the server to wait for; empty for none.

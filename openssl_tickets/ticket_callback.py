@@ -182,7 +182,8 @@ def set_session_ticket_callback(
         decrypt: ``decrypt(connection, ticket, data)``, called with a :class:`ReceivedTicket` for
             each ticket a client offers until one is used, also for those that could not be
             decrypted. It returns a :class:`TicketReturn`, or None for what OpenSSL does by
-            itself. None: nothing is asked.
+            itself. It is asked before the client has proved that it knows the ticket's secret, so
+            it should decide and do nothing else. None: nothing is asked.
         data: handed to both callbacks as it is.
 
     Raises:

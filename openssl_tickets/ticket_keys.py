@@ -289,6 +289,10 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
     same protocol version, and the ticket's cipher.
 
+    A resumption verifies nothing. Where one of the contexts asks for client certificates and
+    another does not, give them different session id contexts, or with ``ssl`` different rings: a
+    client of the second would be resumed at the first, and has never shown a certificate.
+
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
         keys: the ring, which may serve other contexts too. What it holds is kept as long as it is

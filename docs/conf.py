@@ -1,0 +1,80 @@
+"""The documentation: ``tox run -e docs`` builds it; nothing is fetched from the network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon import Config, GoogleDocstring
+
+project = "openssl_tickets"
+author = "the authors of openssl_tickets"
+release = version = importlib.metadata.version("openssl_tickets")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+html_copy_source = False
+html_show_copyright = False
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
+
+# Headings are link targets, down to the third level; a link to one that is not there is a warning.
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+
+nitpicky = True
+# What is not ours is not here to be linked to.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(ssl|socket|os|collections|redis|OpenSSL)\..*|(Generate|Decrypt)Callback")
+]
+
+
+class Docstring(GoogleDocstring):
+    """Google's sections, but "Returns" is a text: the types are in the signature."""
+
+    def _consume_returns_section(
+        self, preprocess_types: bool = False
+    ) -> list[tuple[str, str, list[str]]]:
+        lines = self._dedent(self._consume_to_next_section())
+        return [("", "", lines)] if lines else []
+
+
+def read_sections(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    # Not as the extension sphinx.ext.napoleon: what stands ahead of a colon in the first line of an
+    # attribute's docstring it takes for its type, and it looks at none of its sections.
+    if what in ("attribute", "data", "property"):
+        what = "method"
+    lines[:] = Docstring(lines, Config(), app, what, name, obj).lines()
+
+
+def find_public_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
+) -> Any:
+    """A docstring may name what its module has imported, ``TicketKeys``, without the package."""
+    if node.get("refdomain") != "py" or node["reftarget"].startswith("openssl_tickets."):
+        return None
+    target = f"openssl_tickets.{node['reftarget']}"
+    return env.domains["py"].resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], target, node, contnode
+    )
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", read_sections)
+    app.connect("missing-reference", find_public_name)
+    # Pages that commands write may not be there.
+    logging.getLogger("sphinx.sphinx.directives.other").addFilter(
+        lambda record: getattr(record, "subtype", None) != "empty_glob"
+    )
