@@ -93,6 +93,22 @@ _FORMATS = {
 }
 
 
+FORMATS = tuple(_FORMATS)
+
+
+def load_keys(first: str, format: str) -> list[TicketKey]:
+    """
+    Returns the keys in the file *first*, and in *first*.1, *first*.2 and so on where the *format*
+    has one key per file: what encrypts comes first, and a key that is there twice once.
+
+    Raises:
+        OSError, ValueError: a file could not be read.
+    """
+    program = _FORMATS[format]
+    files = _files(first) if program.has_more_files else [first]
+    return list(dict.fromkeys(key for file in files for key in program.load(file)))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that *arguments* name, and returns the exit status."""
     parser = _parser()

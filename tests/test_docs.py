@@ -35,6 +35,8 @@ from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, s
 from openssl_tickets.ticket_key_files import save_haproxy_keys, save_nginx_key
 from tests import stdlib_tls, tls
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
