@@ -38,6 +38,9 @@ from openssl_tickets.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
 if not _lib.openssl_tickets_init():
     raise MemoryError("pthread_atfork failed")
 
+# The only place that states it: pyproject.toml reads it here, without an import.
+__version__ = "0.1.0"
+
 __all__ = [
     "OPENSSL_VERSION",
     "VERIFY_POST_HANDSHAKE",

@@ -1,3 +1,5 @@
+"""The tickets' half of libssl, as build_ffi.libssl declares it."""
+
 from typing import Any
 
 ffi: Any

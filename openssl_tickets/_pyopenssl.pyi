@@ -1,3 +1,5 @@
+"""What pyOpenSSL calls, as build_ffi.pyopenssl declares it."""
+
 from typing import Any
 
 ffi: Any

@@ -113,6 +113,16 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield server, client
 
 
+def say_goodbye(connection: Any) -> None:
+    """
+    Ends *connection* with the alert that belongs there, to a :class:`Client`, which sends none.
+
+    Without it, libssl 3.0 offers the client's session again, and libssl 3.5 never does.
+    """
+    with contextlib.suppress(OSError):
+        connection.unwrap()
+
+
 class Client:
     """
     A client on a thread of its own: it shakes hands on *plain*, then reads until the end.

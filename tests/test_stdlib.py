@@ -424,6 +424,7 @@ class TestWhatCallbacksAreGiven:
             ):
                 server.sendall(b"!")
                 assert server.session_reused is (session is not None)
+                stdlib_tls.say_goodbye(server)
             assert (client.error, client.data) == (None, b"!")
             assert isinstance(server, MySocket if own_class else ssl.SSLSocket)
             assert setting.recorder.connections

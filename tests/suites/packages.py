@@ -1,0 +1,404 @@
+"""
+The packages, as a user gets them: built, looked into, installed, and tried out.
+
+A clean copy of what the repository holds becomes the source distribution, and that becomes the
+wheel, both in environments of their own. Every CPython at hand that the package is for gets the
+wheel in a fresh environment; one of them gets the source distribution, and one the oldest
+pyOpenSSL. Run by ``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import email
+import email.message
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+TRY_OUT = Path(__file__).with_name("try_out.py")
+MODULES = ("_libssl", "_pyopenssl")  # in C
+TIMEOUT = 600.0  # seconds, for each command
+
+# Nothing of this process's own Python, and no other OpenSSL than the system's.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("PYTHON")
+    and name not in {"CFLAGS", "LDFLAGS", "LDSHARED", "LD_LIBRARY_PATH", "OPENSSL_DIR"}
+}
+
+ABOUT_PYTHON = """\
+import json, platform, sys, sysconfig
+base = getattr(sys, "_base_executable", sys.executable)
+print(json.dumps({
+    "executable": base,
+    "implementation": platform.python_implementation(),
+    "version": platform.python_version(),
+    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    "sets_rpath": "-rpath" in (sysconfig.get_config_var("LDSHARED") or ""),
+    "platform": sysconfig.get_platform(),
+}))
+"""
+
+# The C library, under its names on glibc and musl; else only OpenSSL may be linked.
+C_LIBRARY = re.compile(r"(libc\.so\.6|libc\.musl-\w+\.so\.1|libpthread\.so\.0|ld-linux\S*)")
+
+
+class Failure(Exception):
+    """A command or a check that failed; the message is for the user."""
+
+
+class Python(NamedTuple):
+    """A CPython at hand."""
+
+    executable: str
+    implementation: str
+    version: str
+    free_threaded: bool
+    sets_rpath: bool  # modules that it builds look for libraries in a folder of its own
+    platform: str
+
+    @property
+    def minor(self) -> str:
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclass
+class Table:
+    """What was done, printed as it is done."""
+
+    failures: int = 0
+    start: float = field(default_factory=time.monotonic)
+
+    def add(self, what: str, act: Callable[[], str]) -> bool:
+        """Prints what comes of *act*; whether it went well."""
+        try:
+            outcome, mark = act(), "ok  "
+        except Failure as failure:
+            outcome, mark = str(failure), "FAIL"
+            self.failures += 1
+        print(f"{time.monotonic() - self.start:4.0f} s  {mark}  {what:24}  {outcome}", flush=True)
+        return mark == "ok  "
+
+
+def run(*command: str | Path, folder: Path, **more: Any) -> str:
+    """Runs *command* in *folder* and returns what it prints."""
+    words = [str(word) for word in command]
+    try:
+        result = subprocess.run(
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            env={**ENVIRONMENT, **more},
+        )
+    except OSError as error:
+        raise Failure(f"{words[0]} did not run: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(words)} did not end within {TIMEOUT:.0f} seconds") from None
+    if result.returncode != 0:
+        raise Failure(f"{' '.join(words)} ended with {result.returncode}:\n{result.stdout}")
+    return result.stdout
+
+
+def expect(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise Failure(f"{what}: {found!r}, and not {expected!r}")
+
+
+# Which CPythons there are.
+
+
+def pythons() -> list[Python]:
+    """Returns the CPythons at hand: the system's first, each version and build once."""
+    candidates = ["/usr/bin/python3"]
+    if shutil.which("pyenv"):
+        root = Path(run("pyenv", "root", folder=ROOT).strip())
+        candidates += [str(path) for path in sorted(root.glob("versions/3.*/bin/python3"))]
+    for folder in os.environ["PATH"].split(os.pathsep):
+        candidates += sorted(str(path) for path in Path(folder).glob("python3.[0-9]*"))
+    candidates.append(sys.executable)
+    found: dict[str, Python] = {}
+    for candidate in candidates:
+        # What does not run, such as pyenv's stand-in for a version that is not chosen, is not it.
+        try:
+            python = Python(**json.loads(run(candidate, "-I", "-c", ABOUT_PYTHON, folder=ROOT)))
+        except (Failure, ValueError):
+            continue
+        found.setdefault(os.path.realpath(python.executable), python)
+    return [python for python in found.values() if python.implementation == "CPython"]
+
+
+# What is built.
+
+
+def tracked() -> set[str]:
+    """Returns the files of the repository."""
+    return set(run("git", "ls-files", "-z", folder=ROOT).split("\0")) - {""}
+
+
+def export(folder: Path) -> set[str]:
+    """Copies what the repository holds to *folder*, and nothing that was built or left there."""
+    files = tracked()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return files
+
+
+def build(python: Path, kind: str, source: Path, into: Path) -> Path:
+    """Builds one distribution in an environment that has what pyproject.toml asks for."""
+    run(python, "-I", "-m", "build", f"--{kind}", "--outdir", into, source, folder=source)
+    (built,) = into.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return built
+
+
+def look_into_sdist(archive: Path, version: str, files: set[str]) -> str:
+    """It holds what the repository holds, and setuptools' own files."""
+    folder = f"openssl_tickets-{version}"
+    expect("its name", archive.name, f"{folder}.tar.gz")
+    with tarfile.open(archive) as opened:
+        members = {m.name.removeprefix(f"{folder}/") for m in opened if m.isfile()}
+    setuptools = re.compile(r"PKG-INFO|setup\.cfg|openssl_tickets\.egg-info/[\w.-]+")
+    expect("missing", sorted(files - members), [])
+    others = sorted(name for name in members - files if not setuptools.fullmatch(name))
+    expect("not of the repository", others, [])
+    return f"{len(files)} files, those of the repository; {archive.stat().st_size >> 10} KiB"
+
+
+def look_into_wheel(wheel: Path, version: str, files: set[str], machine: str) -> str:
+    """It holds the package's Python, its types and two modules in C: nothing to build with."""
+    tag = f"cp310-abi3-{re.sub(r'[-.]', '_', machine)}"
+    expect("its name", wheel.name, f"openssl_tickets-{version}-{tag}.whl")
+    python = {name for name in files if re.match(r"openssl_tickets/.*\.(py|pyi|typed)$", name)}
+    modules = {f"openssl_tickets/{name}.abi3.so" for name in MODULES}
+    info = f"openssl_tickets-{version}.dist-info"
+    names = ("METADATA", "RECORD", "WHEEL", "top_level.txt", "licenses/LICENSE")
+    expected = python | modules | {f"{info}/{name}" for name in names}
+    with zipfile.ZipFile(wheel) as opened:
+        members = set(opened.namelist())
+        about = email.message_from_bytes(opened.read(f"{info}/WHEEL"))
+    # Entry points, if there are some.
+    members.discard(f"{info}/entry_points.txt")
+    expect("missing", sorted(expected - members), [])
+    expect("not of a wheel", sorted(members - expected), [])
+    expect("Root-Is-Purelib", about["Root-Is-Purelib"], "false")
+    expect("Tag", about.get_all("Tag"), [tag])
+    return f"{tag}, {len(members)} files; {wheel.stat().st_size >> 10} KiB"
+
+
+def metadata(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(opened.read(name))
+
+
+def look_into_metadata(wheel: Path, version: str) -> str:
+    """What a package index shows, and what pip goes by."""
+    found = metadata(wheel)
+    expected = {
+        "Name": "openssl_tickets",
+        "Version": version,
+        "License-Expression": "Apache-2.0",
+        "License-File": "LICENSE",
+        "Requires-Python": ">=3.10",
+        "Description-Content-Type": "text/markdown",
+    }
+    for name, value in expected.items():
+        expect(name, found[name], value)
+    requires = found.get_all("Requires-Dist", [])
+    expect("needed", [line for line in requires if "extra ==" not in line], ["cffi>=1.15"])
+    expect("pyOpenSSL", 'pyOpenSSL>=25; extra == "pyopenssl"' in requires, True)
+    expect("the description's title", str(found.get_payload()).split("\n")[0], "# openssl_tickets")
+    extras = found.get_all("Provides-Extra", [])
+    return f"{found['License-Expression']}, Python {found['Requires-Python']}, extras {extras}"
+
+
+def look_into_links(wheel: Path, name: str, folder: Path) -> str:
+    """The module is linked to the system's shared OpenSSL, and brings no part of one along."""
+    with zipfile.ZipFile(wheel) as opened:
+        module = Path(opened.extract(f"openssl_tickets/{name}.abi3.so", folder))
+    dynamic = run("readelf", "--wide", "--dynamic", module, folder=folder, LC_ALL="C")
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic))
+    paths = re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", dynamic)
+    expect("folders of its own to find libraries in", paths, [])
+    others = sorted(name for name in needed if not C_LIBRARY.fullmatch(name))
+    if not re.fullmatch(r"libcrypto\.so\.(\d+) libssl\.so\.\1", " ".join(others)):
+        raise Failure(f"it links {others}, and not just one libssl and its libcrypto")
+    resolved = run("ldd", module, folder=folder, LC_ALL="C")
+    systems = dict(re.findall(r"(lib(?:ssl|crypto)\.so\.\d+) => (/(?:usr/)?lib\S*)", resolved))
+    expect("found in the system's folders", sorted(systems), others)
+    symbols = run("nm", "-D", "--with-symbol-versions", module, folder=folder)
+    defined = re.findall(r"^[0-9a-f]+ [A-Z] (\S+)", symbols, re.MULTILINE)
+    expect("what it exports", defined, [f"PyInit_{name}"])
+    taken = re.findall(r" U (SSL_\w+)", symbols)
+    expect("SSL_get_session is libssl's", "SSL_get_session" in taken, True)
+    # What every libcrypto can tell about itself, and so has what it was linked into.
+    expect("a libcrypto within", b"OPENSSLDIR: " in module.read_bytes(), False)
+    return f"{len(taken)} SSL_* of {' and '.join(sorted(systems.values()))}"
+
+
+def judge(tool: str, *arguments: str, folder: Path) -> str:
+    """Runs a tool of this environment, and returns its words in one line."""
+    program = Path(sys.executable).with_name(tool)
+    said = run(program, *arguments, folder=folder, NO_COLOR="1", COLUMNS="200")
+    # Without colours, and abi3audit's time of day.
+    return " ".join(re.sub(r"\x1b\[\d*m|\[\d\d:\d\d:\d\d\] \W", "", said).split())
+
+
+# What it does, installed.
+
+
+def environment(python: Python, folder: Path) -> Path:
+    """Makes a fresh environment, and returns its Python."""
+    run(python.executable, "-I", "-m", "venv", folder, folder=folder.parent)
+    return folder / "bin" / "python"
+
+
+def install(python: Path, *requirements: str) -> None:
+    pip = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    run(python, *pip, *requirements, folder=python.parent)
+
+
+def try_out(python: Python, package: Path, extras: str, *others: str, folder: Path) -> str:
+    """Installs *package* without and with what its extras bring, and tries it out."""
+    folder.mkdir()
+    own = environment(python, folder / "venv")
+    empty = folder / "empty"
+    empty.mkdir()
+    install(own, str(package))
+    run(own, "-I", TRY_OUT, folder=empty)
+    install(own, f"{package}[{extras}]", *others)
+    run(own, "-I", "-m", "pip", "check", folder=empty)
+    return run(own, "-I", TRY_OUT, "--all", folder=empty).replace("\n", "")
+
+
+def tests_of_sdist(python: Python, package: Path, source: Path, folder: Path) -> str:
+    """Runs a part of the tests from the unpacked source distribution, on the installed package."""
+    folder.mkdir()
+    own = environment(python, folder / "venv")
+    install(own, f"{package}[pyopenssl]", *("hypothesis", "pytest", "setuptools", "trustme"))
+    tests = ("tests/test_num_tickets.py", "tests/test_packaging.py")
+    pytest = ["-q", "-p", "no:cacheprovider", *tests]
+    return run(own.with_name("pytest"), *pytest, folder=source).splitlines()[-1].strip("= ")
+
+
+def oldest() -> list[str]:
+    """Returns what tox.ini takes as the oldest pyOpenSSL, with the cryptography of its time."""
+    tox = configparser.RawConfigParser()
+    tox.read(ROOT / "tox.ini")
+    return [line for line in tox["testenv:oldest"]["deps"].split() if re.match(r"\w+[<=]", line)]
+
+
+# All of it.
+
+
+def build_both(table: Table, builder: Python, folder: Path) -> tuple[Path, Path]:
+    """Builds and checks both files; returns them."""
+    source, dist = folder / "source", folder / "dist"
+    source.mkdir()
+    dist.mkdir()
+    files = export(source)
+    stated = (source / "openssl_tickets" / "__init__.py").read_text()
+    (version,) = re.findall(r'^__version__ = "(.*)"$', stated, re.MULTILINE)
+    print(f"openssl_tickets {version}, built with {builder.executable}, {builder.version}")
+
+    own = environment(builder, folder / "builder")
+    install(own, "build")
+    sdist = build(own, "sdist", source, dist)
+    table.add("source distribution", partial(look_into_sdist, sdist, version, files))
+    wheel = build(own, "wheel", unpack(sdist, folder), dist)
+    table.add("wheel", partial(look_into_wheel, wheel, version, files, builder.platform))
+    table.add("metadata", partial(look_into_metadata, wheel, version))
+    if sys.platform.startswith("linux"):
+        for name in MODULES:
+            table.add(f"links of {name}", partial(look_into_links, wheel, name, folder))
+    for tool, *arguments in (
+        ("twine", "check", "--strict", sdist.name, wheel.name),
+        ("check-wheel-contents", wheel.name),
+        ("abi3audit", "--strict", "--summary", wheel.name),
+    ):
+        table.add(tool, partial(judge, tool, *arguments, folder=dist))
+    return sdist, wheel
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    shutil.unpack_archive(sdist, folder / "unpacked")
+    return folder / "unpacked" / sdist.name.removesuffix(".tar.gz")
+
+
+def try_both(table: Table, at_hand: list[Python], sdist: Path, wheel: Path, folder: Path) -> None:
+    """Tries both files out, with every CPython that the wheel says it is for."""
+    about = metadata(wheel)
+    classifiers = "\n".join(about.get_all("Classifier", []))
+    minors = re.findall(r"Python :: (3\.\d+)$", classifiers, re.MULTILINE)
+    extras = ",".join(about.get_all("Provides-Extra", []))
+    suitable = [p for p in at_hand if p.minor in minors and not p.free_threaded]
+    missing = set(minors) - {python.minor for python in suitable}
+    lowest = min(suitable, key=lambda python: minors.index(python.minor))
+    newest = max(suitable, key=lambda python: minors.index(python.minor))
+    source = folder / "unpacked" / sdist.name.removesuffix(".tar.gz")
+    tries = [(python, "", partial(try_out, python, wheel, extras)) for python in suitable]
+    tries += [
+        (lowest, ", oldest", partial(try_out, lowest, wheel, extras, *oldest())),
+        (newest, ", from source", partial(try_out, newest, sdist, extras)),
+        (newest, ", its tests", partial(tests_of_sdist, newest, wheel, source)),
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [
+            (f"{python.version}{how}", pool.submit(act, folder=folder / f"try-{number}"))
+            for number, (python, how, act) in enumerate(tries)
+        ]
+        for what, future in running:
+            table.add(what, future.result)
+    for python in suitable:
+        print(f"CPython {python.version}: {python.executable}")
+    if missing:
+        print("not at hand: CPython", *(minor for minor in minors if minor in missing))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the two files there")
+    keep = parser.parse_args().keep
+    table = Table()
+    print(platform.platform(), run("openssl", "version", folder=ROOT).strip(), sep="; ")
+    with tempfile.TemporaryDirectory(prefix="openssl_tickets-packages-") as name:
+        try:
+            at_hand = pythons()
+            # What pyenv's CPython builds would look for libssl in pyenv's own folder first.
+            builder = min(at_hand, key=lambda python: (python.sets_rpath, python.free_threaded))
+            built = build_both(table, builder, Path(name))
+            try_both(table, at_hand, *built, Path(name))
+        except Failure as failure:
+            print(failure)
+            return 1
+        if keep and not table.failures:
+            keep.mkdir(parents=True, exist_ok=True)
+            print("kept:", *(shutil.copy2(path, keep) for path in built))
+    print("all is well" if not table.failures else f"{table.failures} failed")
+    return 1 if table.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
