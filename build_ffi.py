@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).resolve().parent / "openssl_tickets"
 # Each file may use the types of those before it.
 LIBSSL_CDEF = (
     "libssl",
+    "interpreter",
     "shared_object",
     "errors",
     "num_tickets",
@@ -38,6 +39,7 @@ LIBSSL_CDEF = (
     "stdlib",
 )
 LIBSSL_CSRC = (
+    "interpreter",
     "shared_object",
     "errors",
     "lock",

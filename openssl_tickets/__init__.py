@@ -6,6 +6,7 @@ of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for `
 the same operations as methods.
 """
 
+from openssl_tickets import interpreter as _interpreter  # noqa: F401 (first: it refuses others)
 from openssl_tickets._libssl import lib as _lib
 from openssl_tickets.errors import Error, LibraryMismatchError
 from openssl_tickets.library import OPENSSL_VERSION

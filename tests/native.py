@@ -25,6 +25,7 @@ void set_session_cache_size(void *ctx, long size);
 void flush_sessions(void *ctx, long seconds_from_now);
 void set_external_session(void *ctx, void *session);
 int has_info_callback(void *ctx);
+void abort_tickets(void *ctx);
 void set_ticket_key_answers(void *ctx, int encrypt, int decrypt);
 int set_max_early_data(void *ctx, unsigned int bytes);
 int set_connection_max_early_data(void *ssl, unsigned int bytes);
@@ -132,6 +133,16 @@ static void set_ticket_key_answers(void *ctx, int encrypt, int decrypt)
     CRYPTO_THREAD_run_once(&answers_once, make_answers_index);
     SSL_CTX_set_ex_data(ctx, answers_index, (void *)answers);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
+}
+
+static SSL_TICKET_RETURN abort_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
+                                      size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    return status == SSL_TICKET_EMPTY ? SSL_TICKET_RETURN_IGNORE_RENEW : SSL_TICKET_RETURN_ABORT;
+}
+static void abort_tickets(void *ctx)
+{
+    SSL_CTX_set_session_ticket_cb(ctx, NULL, abort_ticket, NULL);
 }
 
 static int set_max_early_data(void *ctx, unsigned int bytes)

@@ -1,0 +1,114 @@
+"""
+The tests that reach native code, with the package under AddressSanitizer and UBSan (gcc's).
+
+Exits with a status that is not 0 for an error of memory anywhere, for undefined behaviour in our C,
+for a leak at the end of a process that has our code in its stack, or for a test that fails. What
+pytest is to be given comes after ``--``, in the place of the tests below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tests.memory.instrumented import ROOT, TIMEOUT, Finding, conclude, pytest_command, python_with  # noqa: E402
+
+FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
+
+# Not here, as they reach no more native code: those of the files' formats (test_ticket_key_files,
+# test_keys), of programs around it (demo, doctor, readme, run, s_client, interop), of the build.
+TESTS = (
+    "tests/test_SSL.py",
+    "tests/test_callbacks.py",
+    "tests/test_errors.py",
+    "tests/test_interpreter.py",
+    "tests/test_num_tickets.py",
+    "tests/test_post_handshake_auth.py",
+    "tests/test_session.py",
+    "tests/test_session_cache.py",
+    "tests/test_session_callback.py",
+    "tests/test_stdlib.py",
+    "tests/test_ticket_callback.py",
+    "tests/test_ticket_keys.py",
+)
+# Each with its reason.
+LEFT_OUT: dict[str, str] = {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tests", nargs="*", default=list(TESTS))
+    options = parser.parse_args()
+    for test, reason in LEFT_OUT.items():
+        print(f"left out: {test}: {reason}")
+    with tempfile.TemporaryDirectory(prefix="openssl_tickets-asan-") as name:
+        folder = Path(name)
+        python = python_with(folder, FLAGS)
+        reports = folder / "reports"
+        reports.mkdir()
+        result = subprocess.run(
+            pytest_command(
+                python,
+                [*options.tests, *(f"--deselect={test}" for test in LEFT_OUT)],
+            ),
+            cwd=ROOT,
+            env={**os.environ, **environment(reports)},
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        print(result.stdout)
+        findings = [each for file in sorted(reports.iterdir()) for each in parse(file.read_text())]
+    return conclude(findings, (result.stdout.strip().splitlines() or [""])[-1], result.returncode)
+
+
+def environment(reports: Path) -> dict[str, str]:
+    """
+    Each process, those too that the tests start, writes a report of its own.
+
+    Leaks do not change the exit status: CPython has its own at the end, and whose each one is says
+    its stack. (It may end in libssl, which is built without frame pointers; to go on from there
+    takes ten times as long. valgrind.py does.)
+    """
+    return {
+        "LD_PRELOAD": library("libasan.so"),
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": f"detect_leaks=1:exitcode=0:log_path={reports}/asan"
+        ":fast_unwind_on_malloc=1:malloc_context_size=30:quarantine_size_mb=16"
+        ":allocator_may_return_null=1",  # as malloc does; there are tests of too much
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={reports}/ubsan",
+    }
+
+
+def library(name: str) -> str:
+    """Returns the path of one of gcc's libraries."""
+    found = subprocess.run(
+        ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+    if not os.path.isabs(found):
+        sys.exit(f"gcc has no {name} (Debian: apt-get install gcc)")
+    return os.path.realpath(found)
+
+
+def parse(report: str) -> list[Finding]:
+    """Returns what is in the report of one process."""
+    findings = []
+    for record in re.split(r"\n\s*\n", report):
+        leak = re.search(r"^Direct leak of .*", record, re.MULTILINE)
+        error = re.search(r"^==\d+==ERROR: AddressSanitizer.*|.*runtime error: .*", record, re.M)
+        if leak:
+            findings.append(Finding(leak[0], record, True))
+        elif error:
+            findings.append(Finding(error[0], record, False))
+    return findings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

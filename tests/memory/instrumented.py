@@ -1,0 +1,101 @@
+"""What both commands share: a build of the package in a venv of its own, and what they may find."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "openssl_tickets"
+TIMEOUT = 3600.0  # seconds, for a run of the tests
+
+# A leak with our code in its stack that is not ours: what has to be in the stack, and the reason.
+NOT_OURS = {
+    "PyInit__libssl": "what cffi makes of the declarations lives as long as the process",
+    "PyInit__pyopenssl": "what cffi makes of the declarations lives as long as the process",
+    "make_indexes": "libssl's tables of ex_data indexes live as long as the process",
+}
+
+
+@dataclass
+class Finding:
+    """One error or leak: what it is, its stack as text, and whether our code is in it."""
+
+    kind: str
+    stack: str
+    is_leak: bool
+
+    @property
+    def is_ours(self) -> bool:
+        if self.is_leak and any(name in self.stack for name in NOT_OURS):
+            return False
+        # An error is one, wherever it shows: it may be what we have handed to libssl.
+        return not self.is_leak or f"/{PACKAGE}/" in self.stack
+
+
+def python_with(folder: Path, flags: str) -> Path:
+    """
+    Builds the package with the compiler's *flags*, into a venv in *folder* that has all that this
+    Python has. Returns the venv's Python; the checkout is left as it is.
+    """
+    source = folder / "source"
+    source.mkdir()
+    for name in ("build_ffi.py", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / PACKAGE, source / PACKAGE, ignore=ignored)
+    built = folder / "built"
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build", "--build-lib", str(built)],
+        cwd=source,
+        env={**os.environ, "CFLAGS": flags, "LDFLAGS": flags},
+        check=True,
+        timeout=TIMEOUT,
+    )
+    venv.create(folder / "venv", symlinks=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder / "venv" / "lib" / version / "site-packages"
+    # Behind the venv's own; a line adds a folder, and not what the .pth files in it name.
+    inherited = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    inherited |= {path for path in sys.path if path.endswith("-packages")}
+    (packages / "inherited.pth").write_text("".join(f"{path}\n" for path in sorted(inherited)))
+    shutil.copytree(built / PACKAGE, packages / PACKAGE)
+    return folder / "venv" / "bin" / "python"
+
+
+def pytest_command(python: Path, arguments: list[str]) -> list[str]:
+    """The tests with the built package; -P, or `-m` would put the checkout in front of it."""
+    source = f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]; "
+    source += f"import {PACKAGE}; assert {str(python.parents[1])!r} in {PACKAGE}.__file__; "
+    source += "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    return [str(python), "-c", source, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
+
+
+def conclude(findings: list[Finding], tests: str, status: int) -> int:
+    """Prints what was found, and returns the exit status of the command."""
+    errors = [each for each in findings if not each.is_leak]
+    leaks = [each for each in findings if each.is_leak]
+    ours = [each for each in findings if each.is_ours]
+    for each in ours:
+        print(f"\n{each.kind}\n{each.stack}")
+    print(f"\ntests: {tests}")
+    print(f"errors: {len(errors)}")
+    print(f"definite leaks with our code in the stack: {sum(each.is_leak for each in ours)}")
+    for name, reason in NOT_OURS.items():
+        count = sum(name in each.stack for each in leaks)
+        if count:
+            print(f"  suppressed: {count} through {name}, since {reason}")
+    elsewhere = sum(f"/{PACKAGE}/" not in each.stack for each in leaks)
+    print(f"definite leaks of CPython and other libraries: {elsewhere}")
+    # A run that is cut short may well end with 0.
+    is_whole = status == 0 and re.search(r"\b\d+ passed\b", tests) is not None
+    if not is_whole:
+        print(f"the tests did not all pass; they ended with {status}")
+    return int(bool(ours) or not is_whole)
