@@ -187,6 +187,7 @@ def run(
         SClientTimeout: a step took longer than *timeout*.
         SClientEnded: the program ended before it was connected: it did not like its arguments or
             one of the files, or could not reach the host.
+        SClientError: the system has no pseudo-terminal to give.
 
     Example::
 
@@ -256,6 +257,7 @@ class SClient:
         SClientTimeout: connecting took longer than *timeout*.
         SClientEnded: the program ended before it was connected: it did not like its arguments or
             one of the files, or could not reach the host.
+        SClientError: the system has no pseudo-terminal to give.
 
     Example::
 
@@ -679,7 +681,13 @@ def _popen(command: list[str]) -> tuple[subprocess.Popen[bytes], FileIO]:
     likes: into a pipe, they come out after later data, or at the end. To a terminal, stdio writes
     line by line.
     """
-    ours, theirs = os.openpty()
+    try:
+        ours, theirs = os.openpty()
+    except OSError as error:
+        raise SClientError(
+            f"there is no pseudo-terminal for the output of s_client: {error} (is /dev/pts "
+            "mounted, and are there files left to open?)"
+        ) from error
     try:
         tty.setraw(theirs)  # no "\r\n" for "\n"
         process = subprocess.Popen(

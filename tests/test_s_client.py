@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ import trustme
 
 from openssl_tickets import SSL, TicketReturn, s_client
 from openssl_tickets.s_client import Alert, SClient, Ticket
+from tests import processes
 
 TIMEOUT = 10
 
@@ -562,6 +564,28 @@ def test_missing_program(program: str) -> None:
         s_client.run("127.0.0.1", 4433, program=program)
     assert isinstance(error.value, s_client.SClientNotFound)
     assert error.value.output == ""
+
+
+def test_no_pseudo_terminal() -> None:
+    """Where the system has none left, the error says so, and no file stays open."""
+    program = """
+        import contextlib, os, resource
+        from openssl_tickets import s_client
+
+        with contextlib.suppress(s_client.SClientRefused):
+            s_client.run("127.0.0.1", PORT)  # from now on it knows the program
+        open_files = len(os.listdir("/dev/fd"))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, limits[1]))
+        try:
+            s_client.run("127.0.0.1", PORT)
+        except s_client.SClientError as error:
+            print(type(error).__name__, str(error)[:26])
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert len(os.listdir("/dev/fd")) == open_files
+    """
+    output = processes.run(textwrap.dedent(program).replace("PORT", str(free_port())))
+    assert output == "SClientError there is no pseudo-termina\n"
 
 
 def test_program_ends_before_it_connects(tmp_path: Path) -> None:
