@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.memory.instrumented import ROOT, TIMEOUT, Finding, conclude, pytest_command, python_with  # noqa: E402
+from tests.memory.instrumented import Finding, conclude, pytest_command, python_with, run  # noqa: E402
 
 FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 
@@ -53,20 +53,12 @@ def main() -> int:
         python = python_with(folder, FLAGS)
         reports = folder / "reports"
         reports.mkdir()
-        result = subprocess.run(
-            pytest_command(
-                python,
-                [*options.tests, *(f"--deselect={test}" for test in LEFT_OUT)],
-            ),
-            cwd=ROOT,
-            env={**os.environ, **environment(reports)},
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=TIMEOUT,
+        deselected = [f"--deselect={test}" for test in LEFT_OUT]
+        tests, status = run(
+            pytest_command(python, [*options.tests, *deselected]), environment(reports)
         )
-        print(result.stdout)
         findings = [each for file in sorted(reports.iterdir()) for each in parse(file.read_text())]
-    return conclude(findings, (result.stdout.strip().splitlines() or [""])[-1], result.returncode)
+    return conclude(findings, tests, status)
 
 
 def environment(reports: Path) -> dict[str, str]:

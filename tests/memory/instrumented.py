@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +74,42 @@ def python_with(folder: Path, flags: str) -> Path:
 
 
 def pytest_command(python: Path, arguments: list[str]) -> list[str]:
-    """The tests with the built package; -P, or `-m` would put the checkout in front of it."""
+    """Returns the command that runs the tests with the built package, and not the checkout's."""
     source = f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]; "
-    source += f"import {PACKAGE}; assert {str(python.parents[1])!r} in {PACKAGE}.__file__; "
+    source += f"from importlib.util import find_spec; found = find_spec({PACKAGE!r}).origin; "
+    source += f"assert found.startswith({str(python.parents[1])!r}), found; "
     source += "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    return [str(python), "-c", source, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
+    return [str(python), "-c", source, "-v", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
+
+
+def run(command: list[str], environment: dict[str, str]) -> tuple[str, int]:
+    """
+    Runs the tests, and shows what they say as it comes.
+
+    Returns their last line, and their exit status. No process stays: what they start goes too.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    timer = threading.Timer(TIMEOUT, process.kill)
+    timer.start()
+    last = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+        return last, process.wait()
+    finally:
+        timer.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def conclude(findings: list[Finding], tests: str, status: int) -> int:

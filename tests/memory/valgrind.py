@@ -10,9 +10,7 @@ that fails. What pytest is to be given comes after ``--``, in the place of the t
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +18,7 @@ from xml.etree import ElementTree
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.memory.instrumented import ROOT, TIMEOUT, Finding, conclude, pytest_command, python_with  # noqa: E402
+from tests.memory.instrumented import Finding, conclude, pytest_command, python_with, run  # noqa: E402
 
 TESTS = (
     "tests/test_ticket_callback.py",
@@ -49,7 +47,7 @@ def main() -> int:
         folder = Path(name)
         python = python_with(folder, "-g -O1")
         report = folder / "report.xml"
-        result = subprocess.run(
+        tests, status = run(
             [
                 "valgrind",
                 "--leak-check=full",
@@ -62,15 +60,10 @@ def main() -> int:
                     python, [*options.tests, "-k", "not " + " and not ".join(LEFT_OUT)]
                 ),
             ],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONMALLOC": "malloc"},
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=TIMEOUT,
+            {"PYTHONMALLOC": "malloc"},
         )
-        print(result.stdout)
         findings = parse(report)
-    return conclude(findings, (result.stdout.strip().splitlines() or [""])[-1], result.returncode)
+    return conclude(findings, tests, status)
 
 
 def parse(report: Path) -> list[Finding]:
