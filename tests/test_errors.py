@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import openssl_tickets
@@ -9,8 +11,9 @@ from openssl_tickets import errors
 from tests import native
 
 
-def test_error_takes_the_whole_queue() -> None:
+def test_error_takes_the_whole_queue(server_context: Any) -> None:
     """An Error holds OpenSSL's own errors, oldest first, and leaves the queue empty."""
+    # With a context made: libssl knows the names of its errors from then on.
     native.lib.put_error()
     native.lib.put_ssl_error()
     with pytest.raises(openssl_tickets.Error) as caught:

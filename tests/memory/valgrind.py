@@ -4,7 +4,7 @@ The tests of the callbacks, the keys and the sessions under valgrind's memcheck.
 AddressSanitizer does not see what the system's libssl does with its own memory; valgrind does. It
 is some 50 times slower, so these are the tests that do not start processes or many threads. Exits
 with a status that is not 0 for an error, a definite leak that has our code in its stack, or a test
-that fails. What pytest is to be given comes after ``--``, in the place of the tests below.
+that fails. Files of tests may be named.
 """
 
 from __future__ import annotations
