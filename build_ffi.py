@@ -76,6 +76,9 @@ PYOPENSSL_CDEF = (
     "tls1",
 )
 
+# What of Python may be called: what CPython 3.10 and every later one has.
+MACROS = {"Py_LIMITED_API": "0x030A0000", "OPENSSL_SUPPRESS_DEPRECATED": "1"}
+
 WHAT_TO_INSTALL = """
 openssl_tickets could not be built. It needs a C compiler, the headers of Python, and the headers of
 OpenSSL 3.0 or newer:
@@ -179,7 +182,7 @@ def ffi_of(module: str, declarations: list[Path], sources: list[Path]) -> FFI:
     ffi.set_source(
         module,
         "".join(path.read_text() for path in [csrc / "requires.h", *sources]),
-        define_macros=[("Py_LIMITED_API", "0x030A0000"), ("OPENSSL_SUPPRESS_DEPRECATED", None)],
+        define_macros=list(MACROS.items()),
         **flags,
     )
     return ffi

@@ -1,11 +1,4 @@
 /*
- * Both are of the stable ABI that all supported versions of Python have (since 3.9 and 3.7), but cffi
- * asks the headers for that of 3.2.
- */
-PyAPI_FUNC(PyInterpreterState *) PyInterpreterState_Get(void);
-PyAPI_FUNC(int64_t) PyInterpreterState_GetID(PyInterpreterState *interpreter);
-
-/*
  * Whether a callback on this thread would enter the main interpreter, and that be the one whose
  * builtins are at the address. C code finds its way into Python by the thread alone: on a thread that
  * runs a sub-interpreter it would come into another one, or where libssl's other threads do not.
