@@ -497,7 +497,7 @@ class _Server:
         with plain:
             link = None
             try:
-                link = _Link(plain, make_tls(), self._stop, self._options.timeout)
+                link = _Link(plain, make_tls.tls(), self._stop, self._options.timeout)
                 link.run(link.tls.handshake)
                 during = "conversation"
                 self._tell_handshake(visit, link.tls)
@@ -734,15 +734,14 @@ class _TLS(Protocol):
     def cipher(self) -> str | None: ...
 
 
-class _MakeTLS(Protocol):
-    """A context, which makes connections."""
+@dataclass(frozen=True)
+class _MakeTLS:
+    """A context, and how to make connections of it."""
 
-    @property
-    def context(self) -> Any: ...
-    @property
-    def errors(self) -> tuple[type[Exception], ...]: ...
-    def __call__(self) -> _TLS: ...
-    def text_of(self, error: BaseException) -> str: ...
+    context: Any
+    tls: Callable[[], _TLS]
+    errors: tuple[type[Exception], ...]
+    text_of: Callable[[BaseException], str]
 
 
 def _no_password(*_: object) -> NoReturn:
@@ -787,17 +786,8 @@ def _with_ssl(
             cipher = self.connection.cipher()
             return cipher[0] if cipher else None
 
-    class MakeTLS:
-        errors = TLS.errors
-
-        def __init__(self) -> None:
-            self.context = context
-
-        def __call__(self) -> _TLS:
-            return TLS()
-
-        def text_of(self, error: BaseException) -> str:
-            return f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
+    def text_of(error: BaseException) -> str:
+        return f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     openssl_tickets.get_num_tickets(context)  # it must be on our libssl
@@ -813,7 +803,7 @@ def _with_ssl(
         context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
     context.sni_callback = lambda connection, name, _: name_asked(name)
     stdlib.raise_callback_errors(context)
-    return MakeTLS()
+    return _MakeTLS(context, TLS, TLS.errors, text_of)
 
 
 def _with_pyopenssl(
@@ -861,17 +851,8 @@ def _with_pyopenssl(
             else:
                 self.connection.bio_shutdown()
 
-    class MakeTLS:
-        errors = TLS.errors
-
-        def __init__(self) -> None:
-            self.context = context
-
-        def __call__(self) -> _TLS:
-            return TLS()
-
-        def text_of(self, error: BaseException) -> str:
-            return f"{type(error).__name__}: {_reasons(error)}"
+    def text_of(error: BaseException) -> str:
+        return f"{type(error).__name__}: {_reasons(error)}"
 
     def asked(connection: Any) -> None:
         name = connection.get_servername()
@@ -901,7 +882,7 @@ def _with_pyopenssl(
     except SSL.Error as error:
         raise _CannotServe(_reasons(error)) from error
     context.set_tlsext_servername_callback(asked)
-    return MakeTLS()
+    return _MakeTLS(context, TLS, TLS.errors, text_of)
 
 
 _LIBRARIES: dict[str, Callable[..., _MakeTLS]] = {"ssl": _with_ssl, "pyopenssl": _with_pyopenssl}

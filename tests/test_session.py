@@ -28,6 +28,17 @@ import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._libssl import lib
 from tests import native, stdlib_tls, tls
+from tests.der import (
+    CIPHER,
+    MASTER_KEY,
+    SESSION_ID,
+    SSL_VERSION,
+    TICKET,
+    fields_of,
+    secret_of,
+    sequence,
+)
+from tests.ends import End
 
 ROOT = Path(__file__).parent.parent
 
@@ -281,10 +292,6 @@ ATTRIBUTES = [
     "is_resumable",
 ]
 
-# Where a session keeps what in DER, up to where it is the same in every session.
-SSL_VERSION, CIPHER, SESSION_ID, MASTER_KEY = 1, 2, 3, 4
-TICKET = 0xAA  # its tag, [10]
-
 
 @pytest.fixture(params=list(LIBRARIES))
 def library(request: pytest.FixtureRequest) -> str:
@@ -322,49 +329,15 @@ def _session_of(connection: Any) -> openssl_tickets.Session:
     return session
 
 
-def _fields(der: bytes) -> list[tuple[int, bytes]]:
-    """Returns the tags and values in a DER sequence."""
-    content, rest = _field(der)
-    assert (content[0], rest) == (0x30, b"")
-    fields = []
-    rest = content[1]
-    while rest:
-        field, rest = _field(rest)
-        fields.append(field)
-    return fields
-
-
-def _field(der: bytes) -> tuple[tuple[int, bytes], bytes]:
-    """Returns the first tag and value in *der*, and what is behind them."""
-    tag, size, start = der[0], der[1], 2
-    if size & 0x80:
-        start += size & 0x7F
-        size = int.from_bytes(der[2:start], "big")
-    return (tag, der[start : start + size]), der[start + size :]
-
-
-def _der(fields: list[tuple[int, bytes]]) -> bytes:
-    """Returns the DER sequence of *fields*."""
-    return _encoded(0x30, b"".join(_encoded(tag, value) for tag, value in fields))
-
-
-def _encoded(tag: int, value: bytes) -> bytes:
-    size = len(value)
-    if size < 0x80:
-        return bytes([tag, size]) + value
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + value
-
-
 def _changed(session: openssl_tickets.Session, index: int, value: bytes) -> openssl_tickets.Session:
     """Returns *session* with another value in one of its DER fields."""
-    fields = _fields(session.to_der())
+    fields = fields_of(session.to_der())
     fields[index] = fields[index][0], value
-    return openssl_tickets.Session.from_der(_der(fields))
+    return openssl_tickets.Session.from_der(sequence(fields))
 
 
 def _master_key(session: openssl_tickets.Session) -> bytes:
-    key = _fields(session.to_der())[MASTER_KEY][1]
+    key = secret_of(session)
     assert len(key) >= 32
     return key
 
@@ -615,7 +588,7 @@ class TestObject:
     def test_each_part_counts(self, pair: Any, field: str) -> None:
         """Sessions that differ in a single bit of what makes them one are not equal."""
         session = _session_of(pair.client)
-        fields = _fields(session.to_der())
+        fields = fields_of(session.to_der())
         index = {
             "protocol": SSL_VERSION,
             "session_id": SESSION_ID,
@@ -1146,27 +1119,27 @@ import openssl_tickets
 from openssl_tickets import SSL  # before pyOpenSSL
 from openssl_tickets._libssl import lib
 from tests import stdlib_tls
-from tests.test_session import _der, _fields
+from tests.der import fields_of, sequence
 
 server_context = stdlib_tls.server_context(server_file, version)
 client_context = stdlib_tls.client_context(version)
 first = stdlib_tls.Pair(server_context, client_context).handshake()
 der = openssl_tickets.get_session(first.client).to_der()
-fields = _fields(der)
+fields = fields_of(der)
 
 def broken():
     for position in range(len(der)):
         for bits in (1 << position % 8, 0xFF):
             yield der[:position] + bytes([der[position] ^ bits]) + der[position + 1:]
     for index, (tag, value) in enumerate(fields):
-        yield _der(fields[:index] + fields[index + 1:])
+        yield sequence(fields[:index] + fields[index + 1:])
         for other in (b"", b"\\0", b"\\xff" * len(value), value * 2, value[:-1],
                       value + b"x" * 300, b"\\4\\0", b"\\4\\1x", b"\\2\\1\\xff",
                       b"\\4\\x83\\1\\x11\\x70" + b"t" * 70000):
-            yield _der([*fields[:index], (tag, other), *fields[index + 1:]])
+            yield sequence([*fields[:index], (tag, other), *fields[index + 1:]])
     for first_byte in (0x00, 0x13, 0xC0, 0xCC):
         for second in range(256):
-            yield _der([*fields[:2], (4, bytes([first_byte, second])), *fields[3:]])
+            yield sequence([*fields[:2], (4, bytes([first_byte, second])), *fields[3:]])
 
 ends = collections.Counter()
 for one in broken():
@@ -1190,22 +1163,8 @@ print(dict(ends))
 """
 
 
-class _End:
-    """One end of a connection in memory, of either library, with the same face."""
-
-    def __init__(self, library: str, context: Any, server_side: bool = False) -> None:
-        self.connection: Any
-        self._incoming: ssl.MemoryBIO | None = None
-        self._outgoing: ssl.MemoryBIO | None = None
-        if library == "ssl":
-            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self.connection = context.wrap_bio(self._incoming, self._outgoing, server_side)
-        else:
-            self.connection = SSL.Connection(context, None)
-            if server_side:
-                self.connection.set_accept_state()
-            else:
-                self.connection.set_connect_state()
+class _End(End):
+    """With the steps that the tests here look at."""
 
     def wants(self, method: str, *args: object) -> bool:
         """Calls a method of the connection, and returns whether that waits for the other end."""
@@ -1216,18 +1175,7 @@ class _End:
         return False
 
     def send_to(self, other: _End) -> None:
-        data = b""
-        if self._outgoing is not None:
-            data = self._outgoing.read()
-        else:
-            with contextlib.suppress(SSL.WantReadError):
-                data = self.connection.bio_read(1 << 16)
-        if not data:
-            return
-        if other._incoming is not None:
-            other._incoming.write(data)
-        else:
-            other.connection.bio_write(data)
+        other.give(self.take())
 
 
 def _shake(client: _End, server: _End) -> bool:
@@ -1282,12 +1230,12 @@ class TestSetSession:
     ) -> None:
         """A session of a client of either library resumes with a client of either library."""
         server_context = LIBRARIES[server_library].server_context(server_file, version)
-        first = _End(source, LIBRARIES[source].client_context(version))
-        first_server = _End(server_library, server_context, server_side=True)
+        first = _End(LIBRARIES[source].client_context(version))
+        first_server = _End(server_context, server_side=True)
         assert _shake(first, first_server) is False
         session = FORMS[form](first.connection)
-        second = _End(library, LIBRARIES[library].client_context(version))
-        second_server = _End(server_library, server_context, server_side=True)
+        second = _End(LIBRARIES[library].client_context(version))
+        second_server = _End(server_context, server_side=True)
         openssl_tickets.set_session(second.connection, session)
         assert openssl_tickets.session_reused(second.connection) is False
         assert _shake(second, second_server) is True
@@ -1303,8 +1251,8 @@ class TestSetSession:
     ) -> None:
         """An SSLSocket takes any of them too, before its handshake."""
         server_context = stdlib_tls.server_context(server_file, version)
-        first = _End(source, LIBRARIES[source].client_context(version))
-        assert _shake(first, _End("ssl", server_context, server_side=True)) is False
+        first = _End(LIBRARIES[source].client_context(version))
+        assert _shake(first, _End(server_context, server_side=True)) is False
         session = FORMS[form](first.connection)
         with stdlib_tls.sockets() as (plain_server, plain_client):
             server = stdlib_tls.Client(plain_server, _ServerSide(server_context))
@@ -1473,11 +1421,11 @@ class TestSetSession:
     def test_without_ticket_and_id(self, pair: Any, library: str, version: str) -> None:
         """One that has lost its ticket is not resumable, or not known to the server."""
         session = _session_of(pair.client)
-        fields = _fields(session.to_der())
+        fields = fields_of(session.to_der())
         bare = [field for field in fields if field[0] != TICKET]
         assert len(bare) == len(fields) - 1
         bare[SESSION_ID] = bare[SESSION_ID][0], b""
-        empty = openssl_tickets.Session.from_der(_der(bare))
+        empty = openssl_tickets.Session.from_der(sequence(bare))
         assert (empty.has_ticket, empty.is_resumable) == (False, False)
         second = _again(library, version, pair)
         openssl_tickets.set_session(second.client, empty)
@@ -1615,9 +1563,9 @@ class TestDropIn:
         """It takes one of ssl too."""
         server_context = stdlib_tls.server_context(server_file, version)
         first = stdlib_tls.Pair(server_context, stdlib_tls.client_context(version)).handshake()
-        client = _End("OpenSSL", tls.client_context(version))
+        client = _End(tls.client_context(version))
         client.connection.set_session(first.session())
-        assert _shake(client, _End("ssl", server_context, server_side=True)) is True
+        assert _shake(client, _End(server_context, server_side=True)) is True
 
     @pytest.mark.parametrize("drop_in", [True, False])
     def test_keeps_the_check_of_pyopenssl(self, server_file: Path, drop_in: bool) -> None:

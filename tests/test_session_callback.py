@@ -37,11 +37,11 @@ from openssl_tickets import (
 )
 from openssl_tickets.adapters import to_ssl_ctx
 from tests import native, processes, stdlib_tls, tls
+from tests.ends import WANTS
 from tests.test_callbacks import Callback, in_threads
 from tests.test_ticket_callback import Boom, Unraisable
 
 DAY = 86_400  # seconds
-WANTS = (SSL.WantReadError, ssl.SSLWantReadError)
 CACHE_OFF, CACHE_CLIENT, CACHE_SERVER, CACHE_BOTH = (
     SSL.SESS_CACHE_OFF,
     SSL.SESS_CACHE_CLIENT,

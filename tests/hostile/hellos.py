@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import openssl_tickets
 from openssl_tickets import Session
 from openssl_tickets._libssl import lib
-from tests.hostile import der
+from tests import der
 from tests.hostile.servers import ALERTS, SSL_ERRORS, Server
 
 ALERT, HANDSHAKE = 21, 22  # records

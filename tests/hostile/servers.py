@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import os
@@ -22,10 +21,10 @@ from openssl_tickets import (
     TicketStatus,
 )
 from openssl_tickets._libssl import lib
+from tests.ends import End
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 SSL_ERRORS = (SSL.Error, ssl.SSLError)
-WANTS = (SSL.WantReadError, ssl.SSLWantReadError)
 DECRYPTED = {TicketStatus.SUCCESS, TicketStatus.SUCCESS_RENEW}
 
 # What generate puts into each ticket.
@@ -132,62 +131,6 @@ def single_use(setting: Setting, server_file: Path) -> Server:
         return TicketReturn.USE_RENEW
 
     return Server(setting, server_file, answer=answer, appdata=lambda: os.urandom(16))
-
-
-class End:
-    """One end of a connection in memory, of either library, with the same face."""
-
-    def __init__(self, context: Any, server_side: bool = False) -> None:
-        self.connection: Any
-        self._incoming: ssl.MemoryBIO | None = None
-        self._outgoing: ssl.MemoryBIO | None = None
-        if isinstance(context, ssl.SSLContext):
-            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self.connection = context.wrap_bio(self._incoming, self._outgoing, server_side)
-        else:
-            self.connection = SSL.Connection(context, None)
-            if server_side:
-                self.connection.set_accept_state()
-            else:
-                self.connection.set_connect_state()
-
-    def give(self, data: bytes) -> None:
-        if self._incoming is not None:
-            self._incoming.write(data)
-        elif data:
-            self.connection.bio_write(data)
-
-    def take(self) -> bytes:
-        if self._outgoing is not None:
-            return self._outgoing.read()
-        data = b""
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                data += self.connection.bio_read(1 << 16)
-        return data
-
-    def step(self) -> bool:
-        """Goes on with the handshake as far as it can; returns whether it is done."""
-        try:
-            self.connection.do_handshake()
-        except WANTS:
-            return False
-        return True
-
-    def read(self) -> bytes:
-        """Reads what has come."""
-        data = b""
-        with contextlib.suppress(*WANTS):
-            while True:
-                piece = self.connection.read(1 << 14)
-                if not piece:
-                    return data
-                data += piece
-        return data
-
-    @property
-    def reused(self) -> bool:
-        return openssl_tickets.session_reused(self.connection)
 
 
 # What the client was sent, and what it has sent itself.

@@ -1,32 +1,35 @@
-"""The DER of a session, to put another ticket into one."""
+"""The DER of a session: what is in it, and how to put something else there."""
 
 from __future__ import annotations
 
 from openssl_tickets import Session
 
-# The tag of the ticket in OpenSSL's SSL_SESSION_ASN1.
-_TICKET = 0xAA
+# The places of the fields in OpenSSL's SSL_SESSION_ASN1 that are always there, ahead of the others.
+SSL_VERSION, CIPHER, SESSION_ID, MASTER_KEY = 1, 2, 3, 4
+TICKET = 0xAA  # its tag, [10]
 
 
 def with_ticket(session: Session, ticket: bytes) -> Session:
     """Returns *session* with another ticket: a client offers it, with a right binder for it."""
-    fields = [
-        (tag, _encoded(0x04, ticket) if tag == _TICKET else value)
-        for tag, value in _fields(session.to_der())
-    ]
-    changed = Session.from_der(_encoded(0x30, b"".join(_encoded(*field) for field in fields)))
+    changed = Session.from_der(
+        sequence(
+            [
+                (tag, encoded(0x04, ticket) if tag == TICKET else value)
+                for tag, value in fields_of(session.to_der())
+            ]
+        )
+    )
     assert changed.ticket == ticket
     return changed
 
 
 def secret_of(session: Session) -> bytes:
     """Returns the secret of a session; a client's in TLS 1.3 is its ticket's PSK."""
-    octets = [value for tag, value in _fields(session.to_der()) if tag == 0x04]
-    # The cipher, the session id, the secret.
-    return octets[2]
+    return fields_of(session.to_der())[MASTER_KEY][1]
 
 
-def _fields(der: bytes) -> list[tuple[int, bytes]]:
+def fields_of(der: bytes) -> list[tuple[int, bytes]]:
+    """Returns the tags and values in a DER sequence."""
     (tag, rest), behind = _field(der)
     assert (tag, behind) == (0x30, b"")
     fields = []
@@ -37,6 +40,7 @@ def _fields(der: bytes) -> list[tuple[int, bytes]]:
 
 
 def _field(der: bytes) -> tuple[tuple[int, bytes], bytes]:
+    """Returns the first tag and value in *der*, and what is behind them."""
     tag, size, start = der[0], der[1], 2
     if size & 0x80:
         start += size & 0x7F
@@ -44,7 +48,13 @@ def _field(der: bytes) -> tuple[tuple[int, bytes], bytes]:
     return (tag, der[start : start + size]), der[start + size :]
 
 
-def _encoded(tag: int, value: bytes) -> bytes:
+def sequence(fields: list[tuple[int, bytes]]) -> bytes:
+    """Returns the DER sequence of *fields*."""
+    return encoded(0x30, b"".join(encoded(tag, value) for tag, value in fields))
+
+
+def encoded(tag: int, value: bytes) -> bytes:
+    """Returns one field in DER."""
     size = len(value)
     if size < 0x80:
         return bytes([tag, size]) + value

@@ -1,0 +1,68 @@
+"""One face for a connection in memory of either library."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Any
+
+import openssl_tickets
+from openssl_tickets import SSL
+
+WANTS = (SSL.WantReadError, ssl.SSLWantReadError)
+
+
+class End:
+    """One end of a connection in memory, of either library, with the same face."""
+
+    def __init__(self, context: Any, server_side: bool = False) -> None:
+        self.connection: Any
+        self._incoming: ssl.MemoryBIO | None = None
+        self._outgoing: ssl.MemoryBIO | None = None
+        if isinstance(context, ssl.SSLContext):
+            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self.connection = context.wrap_bio(self._incoming, self._outgoing, server_side)
+        else:
+            self.connection = SSL.Connection(context, None)
+            if server_side:
+                self.connection.set_accept_state()
+            else:
+                self.connection.set_connect_state()
+
+    def give(self, data: bytes) -> None:
+        if self._incoming is not None:
+            self._incoming.write(data)
+        elif data:
+            self.connection.bio_write(data)
+
+    def take(self) -> bytes:
+        if self._outgoing is not None:
+            return self._outgoing.read()
+        data = b""
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                data += self.connection.bio_read(1 << 16)
+        return data
+
+    def step(self) -> bool:
+        """Goes on with the handshake as far as it can; returns whether it is done."""
+        try:
+            self.connection.do_handshake()
+        except WANTS:
+            return False
+        return True
+
+    def read(self) -> bytes:
+        """Reads what has come."""
+        data = b""
+        with contextlib.suppress(*WANTS):
+            while True:
+                piece = self.connection.read(1 << 14)
+                if not piece:
+                    return data
+                data += piece
+        return data
+
+    @property
+    def reused(self) -> bool:
+        return openssl_tickets.session_reused(self.connection)
