@@ -1,7 +1,8 @@
 """
-Builds the compiled modules of openssl_tickets from the declarations in openssl_tickets/cdef/.
+Builds the two compiled modules of openssl_tickets: from declarations (``*.cdef.h``), and from the C
+files beside them, each a unit of its own.
 
-``setup.py`` names :data:`libssl` and :data:`pyopenssl` below; cffi writes their C source, and the C
+``setup.py`` names :func:`libssl` and :func:`pyopenssl` below; cffi writes their C source, and the C
 compiler checks every declaration against the headers of the system's OpenSSL.
 
 ``OPENSSL_DIR`` names an OpenSSL to build with; without it, pkg-config is asked.
@@ -21,34 +22,27 @@ from typing import Any
 
 from cffi import FFI
 
-PACKAGE = Path(__file__).resolve().parent / "openssl_tickets"
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "openssl_tickets"
 
-# Each file may use the types of those before it.
-LIBSSL_CDEF = (
-    "libssl",
-    "interpreter",
-    "shared_object",
-    "errors",
-    "num_tickets",
-    "session",
-    "session_cache",
-    "ticket_callback",
-    "session_callback",
-    "ticket_keys",
-    "post_handshake_auth",
-    "stdlib",
-)
-LIBSSL_CSRC = (
-    "interpreter",
-    "shared_object",
-    "errors",
-    "lock",
-    "session",
-    "policy",
-    "ticket_callback",
-    "session_callback",
-    "ticket_keys",
-    "stdlib",
+# The areas of the tickets' half of libssl: the declarations of each, which may use the types of
+# those before it, and the C file beside them, if there is one.
+LIBSSL = (
+    "_native/library",
+    "_native/lock",
+    "_native/interpreter",
+    "_native/shared_object",
+    "_native/errors",
+    "_core/num_tickets",
+    "_core/session",
+    "_core/session_lifetime",
+    "_core/session_stats",
+    "_core/slot",
+    "_core/ticket_callback",
+    "_core/new_session",
+    "_core/ticket_keys",
+    "_core/post_handshake_auth",
+    "_adapters/stdlib",
 )
 
 PYOPENSSL_CDEF = (
@@ -78,6 +72,11 @@ PYOPENSSL_CDEF = (
 
 # What of Python may be called: what CPython 3.10 and every later one has.
 MACROS = {"Py_LIMITED_API": "0x030A0000", "OPENSSL_SUPPRESS_DEPRECATED": "1"}
+
+INCLUDES = [str(PACKAGE / "_native"), str(PACKAGE / "_system_openssl")]
+
+# The C files see one another; nobody else sees them.
+COMPILE_ARGS = ["-fvisibility=hidden"]
 
 WHAT_TO_INSTALL = """
 openssl_tickets could not be built. It needs a C compiler, the headers of Python, and the headers of
@@ -131,7 +130,7 @@ def check_compiler(flags: dict[str, Any]) -> None:
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         sys.exit("openssl_tickets does not support free-threaded builds of CPython yet.")
     try:
-        probe = preprocess(flags, "#include <Python.h>\n#include <requires.h>\n")
+        probe = preprocess(flags, "#include <Python.h>\n#include <openssl_tickets.h>\n")
     except OSError as error:
         sys.exit(
             WHAT_TO_INSTALL.format(error=f"the C compiler {compiler()[0]!r} did not run: {error}")
@@ -152,11 +151,7 @@ def openssl_generation(flags: dict[str, Any]) -> int:
 
 def preprocess(flags: dict[str, Any], source: str) -> subprocess.CompletedProcess[str]:
     """Preprocesses *source*, with the headers that the build would take."""
-    includes = [
-        sysconfig.get_path("include"),
-        *flags.get("include_dirs", []),
-        str(PACKAGE / "csrc"),
-    ]
+    includes = [sysconfig.get_path("include"), *flags.get("include_dirs", []), *INCLUDES]
     command = [
         *compiler(),
         *(f"-I{folder}" for folder in includes),
@@ -170,41 +165,45 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
-def ffi_of(module: str, declarations: list[Path], sources: list[Path]) -> FFI:
-    """Joins *declarations* and the C *sources* into the FFI that builds *module*."""
+def ffi_of(module: str, header: str, declarations: list[Path], sources: list[Path]) -> FFI:
+    """Joins *declarations*, which *header* is behind, and *sources* into the FFI for *module*."""
     flags = openssl_flags()
     if BUILD_COMMANDS.intersection(sys.argv):
         check_compiler(flags)
     ffi = FFI()
     for path in declarations:
         ffi.cdef(path.read_text())
-    csrc = PACKAGE / "csrc"
     ffi.set_source(
         module,
-        "".join(path.read_text() for path in [csrc / "requires.h", *sources]),
+        f'#include "{header}"\n',
+        # setuptools wants them as they are from here.
+        sources=[str(path.relative_to(ROOT)) for path in sources],
+        include_dirs=[*INCLUDES, *flags.pop("include_dirs", [])],
         define_macros=list(MACROS.items()),
+        extra_compile_args=[*COMPILE_ARGS, *flags.pop("extra_compile_args", [])],
         **flags,
     )
     return ffi
 
 
 def libssl() -> FFI:
-    """The tickets' half of libssl: ``openssl_tickets._libssl``."""
+    """The tickets' half of libssl: ``openssl_tickets._native._libssl``."""
+    areas = [PACKAGE / area for area in LIBSSL]
     return ffi_of(
-        "openssl_tickets._libssl",
-        [PACKAGE / "cdef" / f"{name}.h" for name in LIBSSL_CDEF],
-        [PACKAGE / "csrc" / f"{name}.c" for name in LIBSSL_CSRC],
+        "openssl_tickets._native._libssl",
+        "openssl_tickets.h",
+        [path for area in areas if (path := area.with_suffix(".cdef.h")).exists()],
+        [path for area in areas if (path := area.with_suffix(".c")).exists()],
     )
 
 
 def pyopenssl() -> FFI:
-    """What pyOpenSSL calls, on the same libssl: ``openssl_tickets._pyopenssl``."""
+    """What pyOpenSSL calls, on the same libssl: ``openssl_tickets._system_openssl._pyopenssl``."""
     generation = openssl_generation(openssl_flags())
+    folder = PACKAGE / "_system_openssl"
     return ffi_of(
-        "openssl_tickets._pyopenssl",
-        [
-            PACKAGE / "cdef" / "pyopenssl" / f"{name.format(openssl=generation)}.h"
-            for name in PYOPENSSL_CDEF
-        ],
-        [PACKAGE / "csrc" / "pyopenssl_headers.h", PACKAGE / "csrc" / "pyopenssl.c"],
+        "openssl_tickets._system_openssl._pyopenssl",
+        "pyopenssl.h",
+        [folder / "cdef" / f"{name.format(openssl=generation)}.h" for name in PYOPENSSL_CDEF],
+        [folder / "pyopenssl.c"],
     )

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import trustme
 
 from benchmarks import in_c
-from openssl_tickets import SSL, adapters
+from openssl_tickets import SSL
+from openssl_tickets._adapters import to_ssl_ctx
 
 
 class Certificates(NamedTuple):
@@ -247,5 +248,5 @@ def c_callbacks(context: Any) -> None:
     """Sets the callbacks in C on *context*, of any library above that is on libssl."""
     module = in_c.benchmark()
     is_pointer = isinstance(context, module.ffi.CData)
-    pointer = context if is_pointer else adapters.to_ssl_ctx(context).pointer
+    pointer = context if is_pointer else to_ssl_ctx(context).pointer
     assert module.lib.install(module.ffi.cast("void *", pointer))

@@ -28,7 +28,8 @@ from benchmarks.libraries import (
     nothing,
 )
 from benchmarks.measure import measure, ratios, spread, table
-from openssl_tickets import TicketKey, TicketKeys, adapters
+from openssl_tickets import TicketKey, TicketKeys
+from openssl_tickets._adapters import to_ssl_ctx
 
 CDEF = """
 typedef ... EVP_CIPHER;
@@ -97,7 +98,7 @@ def python_key_callback() -> Callable[[Any], None]:
             return -1
         return 1 if encrypt else 2  # so that libssl sends another ticket, as it does on its own
 
-    return lambda context: lib.install(ffi.cast("void *", adapters.to_ssl_ctx(context).pointer))
+    return lambda context: lib.install(ffi.cast("void *", to_ssl_ctx(context).pointer))
 
 
 def report(folder: Path, scale: float) -> Iterator[str]:

@@ -6,35 +6,28 @@ of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for `
 the same operations as methods.
 """
 
-from openssl_tickets import interpreter as _interpreter  # noqa: F401 (first: it refuses others)
-from openssl_tickets._libssl import lib as _lib
-from openssl_tickets.errors import Error, LibraryMismatchError
-from openssl_tickets.library import OPENSSL_VERSION
-from openssl_tickets.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
-from openssl_tickets.post_handshake_auth import (
+from openssl_tickets._core.new_session import set_new_session_callback
+from openssl_tickets._core.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
+from openssl_tickets._core.post_handshake_auth import (
     VERIFY_POST_HANDSHAKE,
     set_post_handshake_auth,
     verify_client_post_handshake,
 )
-from openssl_tickets.session import Session, get_session, session_reused, set_session
-from openssl_tickets.session_cache import (
-    SessionStats,
-    get_session_timeout,
-    session_stats,
-    set_session_timeout,
-)
-from openssl_tickets.session_callback import (
-    set_new_session_callback,
-    set_remove_session_callback,
-)
-from openssl_tickets.system_openssl import use_system_openssl
-from openssl_tickets.ticket_callback import (
+from openssl_tickets._core.session import Session, get_session, session_reused, set_session
+from openssl_tickets._core.session_lifetime import get_session_timeout, set_session_timeout
+from openssl_tickets._core.session_stats import SessionStats, session_stats
+from openssl_tickets._core.ticket_callback import (
     ReceivedTicket,
     TicketReturn,
     TicketStatus,
     set_session_ticket_callback,
 )
-from openssl_tickets.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
+from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
+from openssl_tickets._native import interpreter as _interpreter  # noqa: F401 (first: it refuses others)
+from openssl_tickets._native._libssl import lib as _lib
+from openssl_tickets._native.errors import Error, LibraryMismatchError
+from openssl_tickets._native.library import OPENSSL_VERSION
+from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
 if not _lib.openssl_tickets_init():
     raise MemoryError("pthread_atfork failed")
@@ -63,7 +56,6 @@ __all__ = [
     "set_new_session_callback",
     "set_num_tickets",
     "set_post_handshake_auth",
-    "set_remove_session_callback",
     "set_session",
     "set_session_ticket_callback",
     "set_session_timeout",

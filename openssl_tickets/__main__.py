@@ -69,37 +69,37 @@ def main(arguments: Sequence[str]) -> int:
     # What comes after the program's name is the program's, and argparse would take a part of it.
     match arguments:
         case ["run", "-m", module, *rest]:
-            from openssl_tickets.run import run_module
+            from openssl_tickets._system_openssl.run import run_module
 
             run_module(module, rest)
             return 0
         case ["run", script, *rest] if not script.startswith("-"):
-            from openssl_tickets.run import run_script
+            from openssl_tickets._system_openssl.run import run_script
 
             run_script(script, rest)
             return 0
         case ["run"] | ["run", "-m"]:
             run.error("name a script, or a module with -m")
         case ["keys", *rest]:
-            from openssl_tickets.keys import main as keys
+            from openssl_tickets._cli.keys import main as keys
 
             return keys(rest)
         case ["serve", *rest]:
-            from openssl_tickets.serve import main as serve
+            from openssl_tickets._cli.serve import main as serve
 
             return serve(rest)
         case ["inspect", *rest]:
-            from openssl_tickets.inspect_session import main as inspect
+            from openssl_tickets._cli.inspect import main as inspect
 
             return inspect(rest)
 
     options = parser.parse_args(arguments)
     if options.command == "doctor":
-        from openssl_tickets.doctor import doctor
+        from openssl_tickets._cli.doctor import doctor
 
         return 0 if doctor() else 1
 
-    from openssl_tickets.demo import demo
+    from openssl_tickets._cli.demo import demo
     from openssl_tickets.s_client import SClientError
 
     try:

@@ -36,7 +36,7 @@ def tls_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     A self-signed certificate for localhost, 127.0.0.1 and ::1, with its key, in one PEM file. It is
     what a server loads, and what a client is to trust.
     """
-    from openssl_tickets.certificates import make_certificate
+    from openssl_tickets._testing.certificates import make_certificate
 
     _need_openssl()
     return make_certificate(tmp_path_factory.mktemp("tls_certificate"))

@@ -57,7 +57,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from openssl_tickets.ticket_keys import TicketKey, TicketKeys
+from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys
 
 logger = logging.getLogger(__name__)
 

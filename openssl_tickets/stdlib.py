@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import ssl
-import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 from weakref import WeakValueDictionary
 
-from openssl_tickets.callbacks import Unraised
+from openssl_tickets._core.callbacks import Unraised, refuse_in_callback
 
 
 def raise_callback_errors(context: ssl.SSLContext) -> None:
@@ -51,16 +49,6 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
 _METHODS = ("do_handshake", "read", "write", "send", "unwrap", "verify_client_post_handshake")
 
 
-class _Call(threading.local):
-    """The connection whose wrapped method this thread is in, and what its callbacks have raised."""
-
-    connection: Any = None
-    unraised: Unraised | None = None
-
-
-_call = _Call()
-
-
 # The subclass of each class, for as long as a context or a connection has it.
 _subclasses: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
@@ -79,20 +67,18 @@ def _raising(plain: Any) -> Any:
     return subclass
 
 
-def _keep_callback_exception(
-    connection: Any, exception: BaseException, caller: FrameType | None, is_fatal: bool
-) -> bool:
-    """Takes over *exception* if a wrapped method of *connection* is there to raise it."""
-    if _call.connection is not connection:
-        return False
-    if _call.unraised is None:
-        _call.unraised = Unraised(connection, exception, is_fatal)
+def _keep_callback_exception(connection: Any, exception: BaseException) -> None:
+    """Keeps *exception* for the method of *connection* that has called libssl."""
+    unraised = vars(connection).get(_UNRAISED)
+    if unraised is None:
+        vars(connection)[_UNRAISED] = Unraised(connection, exception)
     else:
-        _call.unraised.add(exception, is_fatal)
-    return True
+        unraised.exceptions.append(exception)
 
 
-_WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# Where a connection keeps what its callbacks have raised. It is not kept by thread: a thread may
+# serve several connections in turn, as with greenlets.
+_UNRAISED = "_openssl_tickets_unraised"
 
 
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,33 +88,23 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        outer = _call.connection, _call.unraised
+        if is_handshake:
+            refuse_in_callback(self)
         try:
-            # Here and below without a call: a signal must not come in between.
-            _call.connection, _call.unraised = self, None
             result = method(self, *args, **kwargs)
-        except ssl.SSLError as error:
-            unraised = _call.unraised
+        except ssl.SSLError:
+            unraised = vars(self).pop(_UNRAISED, None)
             if unraised is None:
-                raise
-            if not unraised.is_fatal and not (is_handshake and isinstance(error, _WANTS)):
-                unraised.report()  # it is not what the failure has come from
                 raise
         except BaseException:
-            if _call.unraised is not None:
-                _call.unraised.report()  # now, since what is raised is not what it led to
+            # What is raised is not what they have led to.
+            if _UNRAISED in vars(self):
+                vars(self).pop(_UNRAISED).report()
             raise
         else:
-            unraised = cast("Unraised | None", _call.unraised)  # mypy takes it for None still
-            if unraised is None:
-                if is_handshake:
-                    vars(self)["_has_shaken_hands"] = True
-                return result
-            if not is_handshake and not unraised.is_fatal:
-                unraised.report()  # what has been read or written must not be lost
-                return result
-        finally:
-            _call.connection, _call.unraised = outer
+            if is_handshake:
+                vars(self)["_has_shaken_hands"] = True
+            return result
         shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
         try:
             if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):

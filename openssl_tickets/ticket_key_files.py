@@ -47,7 +47,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from openssl_tickets.ticket_keys import TicketKey, TicketKeys
+from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys
 
 StrPath = str | os.PathLike[str]
 

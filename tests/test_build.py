@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import build_ffi
-from openssl_tickets import _libssl, _pyopenssl
-from openssl_tickets._libssl import lib
+from openssl_tickets._native import _libssl
+from openssl_tickets._system_openssl import _pyopenssl
+from openssl_tickets._native._libssl import lib
 
 REQUIRED = """
     SSL_CTX_set_num_tickets SSL_CTX_get_num_tickets SSL_set_num_tickets SSL_get_num_tickets

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import openssl_tickets
-from openssl_tickets import ReceivedTicket, TicketReturn, callbacks
+from openssl_tickets import ReceivedTicket, TicketReturn
+from openssl_tickets._core import callbacks
 from tests import processes, tls
 
 

@@ -14,8 +14,9 @@ import OpenSSL
 import pytest
 
 import openssl_tickets
-from openssl_tickets import _libssl, doctor
-from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import _libssl
+from openssl_tickets._cli import doctor
+from openssl_tickets._native import shared_object
 
 
 def run(tmp_path: Path, sitecustomize: str = "") -> tuple[int, str]:
@@ -37,7 +38,7 @@ def run(tmp_path: Path, sitecustomize: str = "") -> tuple[int, str]:
 def plain_openssl() -> str:
     """The OpenSSL that pyOpenSSL is on by itself, and the file that is in."""
     program = (
-        "from OpenSSL import SSL; from openssl_tickets.adapters import shared_object; "
+        "from OpenSSL import SSL; from openssl_tickets._native import shared_object; "
         "print(SSL.SSLeay_version(0).decode()); print(shared_object.file_of(SSL._lib.TLS_method()))"
     )
     command = [sys.executable, "-I", "-c", program]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import openssl_tickets
-from openssl_tickets import errors
+from openssl_tickets._native import errors
 from tests import native
 
 

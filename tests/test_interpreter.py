@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openssl_tickets.interpreter import FREE_THREADED, REFUSED
+from openssl_tickets._native.interpreter import FREE_THREADED, REFUSED
 from tests import processes
 
 ROOT = str(Path(__file__).parents[1])

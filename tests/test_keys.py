@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import openssl_tickets.keys
+import openssl_tickets._cli.keys
 from openssl_tickets import TicketKey
 from openssl_tickets.ticket_key_files import (
     load_apache_keys,

@@ -10,7 +10,7 @@ from typing import Any
 import OpenSSL
 import pytest
 
-from openssl_tickets import system_openssl
+from openssl_tickets._system_openssl import stand_in as system_openssl
 
 pytestmark = pytest.mark.skipif(
     tuple(map(int, OpenSSL.__version__.split(".")[:2])) < system_openssl.TESTED_PYOPENSSL[0],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
 
 # What a program can see of how it was started.
 PROGRAM = """
@@ -27,7 +27,7 @@ print(json.dumps({
 
 ON_SYSTEMS_LIBSSL = """
 from OpenSSL import SSL
-from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
 print(shared_object.file_of(SSL._lib.TLS_method()))  # not its version: two copies may be of one
 """
 

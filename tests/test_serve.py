@@ -612,7 +612,7 @@ class TestFailures:
         """Where ssl is on another libssl, nothing is served, and the error says what to do."""
         (tmp_path / "other.py").write_text(
             "import runpy, ssl, sys\n"
-            "from openssl_tickets.adapters import shared_object, stdlib\n"
+            "from openssl_tickets._adapters import stdlib\nfrom openssl_tickets._native import shared_object\n"
             "stdlib.prove_same_libssl.__globals__['shared_object'] = Other = type('Other', (), {\n"
             "    name: staticmethod(lambda *_: None) for name in dir(shared_object)})\n"
             "sys.argv[1:] = ['serve']\n"

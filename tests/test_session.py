@@ -26,7 +26,7 @@ from hypothesis import given, strategies as st
 
 import openssl_tickets
 from openssl_tickets import SSL
-from openssl_tickets._libssl import lib
+from openssl_tickets._native._libssl import lib
 from tests import native, stdlib_tls, tls
 from tests.der import (
     CIPHER,
@@ -1117,7 +1117,7 @@ version, server_file, root = sys.argv[1:]
 sys.path.append(root)
 import openssl_tickets
 from openssl_tickets import SSL  # before pyOpenSSL
-from openssl_tickets._libssl import lib
+from openssl_tickets._native._libssl import lib
 from tests import stdlib_tls
 from tests.der import fields_of, sequence
 

@@ -17,8 +17,8 @@ from openssl_tickets import (
     set_session_ticket_callback,
     set_session_timeout,
 )
-from openssl_tickets.adapters import to_ssl_ctx
-from openssl_tickets.session_cache import SessionStats
+from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._core.session_lifetime import SessionStats
 from tests import native, tls
 from tests.test_session_callback import Setting, close
 

@@ -35,7 +35,7 @@ from openssl_tickets import (
     set_session_ticket_callback,
     stdlib,
 )
-from openssl_tickets.adapters import to_ssl_ctx
+from openssl_tickets._adapters import to_ssl_ctx
 from tests import native, processes, stdlib_tls, tls
 from tests.ends import WANTS
 from tests.test_callbacks import Callback, in_threads
@@ -1711,7 +1711,7 @@ def run(server_file: Path, program: str) -> str:
         sys.path.append({str(Path(__file__).parents[1])!r})
         import openssl_tickets
         from openssl_tickets import SSL, set_new_session_callback, set_remove_session_callback
-        from openssl_tickets.adapters import to_ssl_ctx
+from openssl_tickets._adapters import to_ssl_ctx
         from tests import native, stdlib_tls, tls
         SERVER_FILE = {str(server_file)!r}
         def both(module, callback, data=None, version="1.3"):

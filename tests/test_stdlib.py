@@ -24,8 +24,10 @@ from typing import Any
 import pytest
 
 import openssl_tickets
-from openssl_tickets import ReceivedTicket, TicketReturn, TicketStatus, callbacks, stdlib
-from openssl_tickets.adapters import shared_object, stdlib as adapter
+from openssl_tickets import ReceivedTicket, TicketReturn, TicketStatus, stdlib
+from openssl_tickets._core import callbacks
+from openssl_tickets._adapters import stdlib as adapter
+from openssl_tickets._native import shared_object
 from tests import native, processes, stdlib_tls, tls
 from tests.test_callbacks import Callback, in_threads
 from tests.test_ticket_callback import Boom, Recorder, Unraisable
@@ -1687,7 +1689,7 @@ class TestProcesses:
 REFUSALS = """
 import ssl, _ssl
 import openssl_tickets as t
-from openssl_tickets.adapters import stdlib as adapter
+from openssl_tickets._adapters import stdlib as adapter
 def refusals(context, of):
     connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     messages = []
@@ -1765,7 +1767,7 @@ class TestProof:
             REFUSALS
             + textwrap.dedent(
                 f"""
-                from openssl_tickets._libssl import ffi
+                from openssl_tickets._native._libssl import ffi
                 fields = adapter._fields
                 twin = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 twin.num_tickets = 7  # the number that is compared first
@@ -1797,7 +1799,7 @@ class TestProof:
             """
             import ssl
             import openssl_tickets
-            from openssl_tickets.adapters import stdlib as adapter
+from openssl_tickets._adapters import stdlib as adapter
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             assert not adapter._proved
             openssl_tickets.get_num_tickets(context)
@@ -1812,7 +1814,7 @@ class TestProof:
             """
             import os, signal, ssl, threading, warnings
             import openssl_tickets
-            from openssl_tickets.adapters import stdlib as adapter
+from openssl_tickets._adapters import stdlib as adapter
             warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             inside, go_on = threading.Event(), threading.Event()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import openssl_tickets
-from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
 
 
 def run(program: str) -> Any:
@@ -40,7 +40,7 @@ def same_libssl() -> bool:
         run(
             """
             from OpenSSL import SSL
-            from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
             # By their files: two copies may be of one version.
             file = shared_object.file_of(SSL._lib.TLS_method())
             print(json.dumps(file == shared_object.our_libssl()))
@@ -306,7 +306,7 @@ def test_untested_version_warns_once(tested: object, same_libssl: bool) -> None:
         f"""
         import warnings
         import openssl_tickets
-        from openssl_tickets import system_openssl
+        from openssl_tickets._system_openssl import stand_in as system_openssl
         system_openssl.TESTED_PYOPENSSL = {tested!r} or system_openssl.TESTED_PYOPENSSL
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -332,7 +332,7 @@ def test_others_are_not_given_our_binding(same_libssl: bool) -> None:
         """
         import sys
         from openssl_tickets import use_system_openssl
-        from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
 
         def ask():
             from cryptography.hazmat.bindings.openssl.binding import Binding

@@ -32,7 +32,8 @@ from hypothesis import given, strategies as st
 
 import openssl_tickets
 from build_ffi import openssl_flags
-from openssl_tickets import SSL, Session, TicketKey, TicketKeys, TicketStatus, ticket_keys
+from openssl_tickets import SSL, Session, TicketKey, TicketKeys, TicketStatus
+from openssl_tickets._core import ticket_keys
 from tests import native, stdlib_tls, tls
 from tests.test_callbacks import Callback, in_threads, peak_memory
 
@@ -1089,7 +1090,7 @@ import gc, os, sys, threading
 sys.path.append({str(Path(__file__).parents[1])!r})
 import openssl_tickets
 from openssl_tickets import SSL, Session, TicketKey, TicketKeys
-from openssl_tickets._libssl import ffi
+from openssl_tickets._native._libssl import ffi
 from tests import tls
 version, server_file = sys.argv[1:3]
 client_context = tls.client_context(version)

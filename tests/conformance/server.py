@@ -16,7 +16,8 @@ from typing import Any
 import trustme
 
 import openssl_tickets
-from openssl_tickets import SSL, ReceivedTicket, TicketReturn, adapters
+from openssl_tickets import SSL, ReceivedTicket, TicketReturn
+from openssl_tickets._adapters import to_ssl_ctx
 from tests import native, stdlib_tls, tls
 from tests.conformance.table import Case
 
@@ -103,7 +104,7 @@ class Server:
 
     def answer_for_keys(self, encrypts: int, decrypts: int) -> None:
         """Sets the ticket key callback, and what it answers from now on."""
-        pointer = adapters.to_ssl_ctx(self.context).pointer
+        pointer = to_ssl_ctx(self.context).pointer
         native.lib.set_ticket_key_answers(pointer, encrypts, decrypts)
 
     def connection(self, plain: socket.socket) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import openssl_tickets
 from openssl_tickets import Session
-from openssl_tickets._libssl import lib
+from openssl_tickets._native._libssl import lib
 from tests import der
 from tests.hostile.servers import ALERTS, SSL_ERRORS, Server
 

@@ -20,7 +20,7 @@ from openssl_tickets import (
     TicketReturn,
     TicketStatus,
 )
-from openssl_tickets._libssl import lib
+from openssl_tickets._native._libssl import lib
 from tests.ends import End
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}

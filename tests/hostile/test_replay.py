@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openssl_tickets import adapters
-from openssl_tickets._libssl import lib
+from openssl_tickets._adapters import to_ssl
+from openssl_tickets._native._libssl import lib
 from tests.hostile import servers
 from tests.hostile.servers import FULL, RESUMED, SETTINGS, SSL_ERRORS, Server, Setting
 
@@ -64,6 +64,6 @@ def test_all_that_a_client_has_sent(setting: Setting, server_file: Path) -> None
     with pytest.raises(SSL_ERRORS):
         end.read()
     assert lib.ERR_get_error() == 0
-    assert not lib.SSL_is_init_finished(adapters.to_ssl(end.connection))
+    assert not lib.SSL_is_init_finished(to_ssl(end.connection))
     # What came in between has not harmed the ticket.
     assert servers.shake(server, context, session.copy()).outcome == RESUMED

@@ -16,7 +16,8 @@ import pytest
 from twisted.internet.ssl import CertificateOptions
 
 import openssl_tickets
-from openssl_tickets import SSL, _pyopenssl
+from openssl_tickets import SSL
+from openssl_tickets._system_openssl import _pyopenssl
 from openssl_tickets.s_client import Alert, SClient, SClientResult
 from tests import interop, tls
 

@@ -9,7 +9,9 @@ from time import perf_counter, sleep
 from typing import Any
 
 import openssl_tickets
-from openssl_tickets import SSL, TicketKey, TicketKeys, adapters, callbacks
+from openssl_tickets import SSL, TicketKey, TicketKeys
+from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._core import callbacks
 from tests import native
 from tests.stress import libraries
 from tests.stress.outcome import HEAP_IS_KNOWN, Memory, Outcome
@@ -122,7 +124,7 @@ def use(
     openssl_tickets.set_remove_session_callback(context, removed, objects[2])
     openssl_tickets.set_ticket_keys(context, keys)
     # Sessions in its cache, so that there are some to be removed as it is freed.
-    native.lib.set_session_cache_mode(adapters.to_ssl_ctx(context).pointer, SSL.SESS_CACHE_SERVER)
+    native.lib.set_session_cache_mode(to_ssl_ctx(context).pointer, SSL.SESS_CACHE_SERVER)
     objects += [generate, decrypt, new, removed]
     alive += [weakref.ref(each) for each in objects]
     rings.append(weakref.ref(keys))  # the object goes; what is behind it stays with the context

@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import Any
 
 import openssl_tickets
-from openssl_tickets import ReceivedTicket, adapters
+from openssl_tickets import ReceivedTicket
+from openssl_tickets._adapters import to_ssl_ctx
 from tests import native
 from tests.stress import libraries
 from tests.stress.outcome import HEAP_IS_KNOWN, Memory, Outcome
@@ -37,7 +38,7 @@ class Refusals:
         self.session = libraries.session(pair)
         self.asked = 0
         if by == "C":
-            native.lib.abort_tickets(adapters.to_ssl_ctx(self.server).pointer)
+            native.lib.abort_tickets(to_ssl_ctx(self.server).pointer)
         else:
             generate = self.refuse if by == "generate" else None
             decrypt = self.refuse if by == "decrypt" else None

@@ -33,7 +33,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in 
 # With the file that it is in: two copies may be of one version.
 OPENSSL_OF_PYOPENSSL = """\
 from OpenSSL import SSL
-from openssl_tickets.adapters import shared_object
+from openssl_tickets._native import shared_object
 print(SSL.SSLeay_version(0).decode(), shared_object.file_of(SSL._lib.TLS_method()), sep=", in ")
 """
 

@@ -106,7 +106,7 @@ def every_module() -> str:
     names = [module.name for module in walked]
     for name in names:
         importlib.import_module(name)
-    assert "openssl_tickets.adapters.pyopenssl" in names
+    assert "openssl_tickets._adapters.pyopenssl" in names
     return f"{len(names)} modules imported"
 
 

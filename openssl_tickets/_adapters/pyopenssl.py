@@ -1,0 +1,145 @@
+"""
+All that is known of pyOpenSSL's objects: what they hold, and which libssl they belong to.
+
+``Context._context`` is a ``SSL_CTX *``, ``Connection._ssl`` a ``SSL *``, and
+``Connection._reverse_mapping`` leads from a ``SSL *`` back to its ``Connection``; and
+``Session._session`` is a ``SSL_SESSION *``. It is so in pyOpenSSL 23.0 to 26.4.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import LibraryMismatchError
+from openssl_tickets._native.library import OPENSSL_VERSION
+from openssl_tickets._native.shared_object import file_of, our_libssl
+
+CData = Any
+
+# The pyOpenSSL binding that has been proved to be on our libssl. Held as the object itself, so a
+# second copy of pyOpenSSL, or a replaced binding, is proved anew.
+_proved_lib: object = None
+
+
+def is_context(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Context``; pyOpenSSL is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Context", ()))
+
+
+def is_connection(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Connection``; pyOpenSSL is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Connection", ()))
+
+
+def to_ssl_ctx(context: Any) -> CData:
+    """
+    Returns the ``SSL_CTX *`` of a pyOpenSSL ``Context``, proved to be our libssl's.
+
+    Raises:
+        ValueError: ``Context.__init__`` has not run.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(context, "_context", "SSL_CTX *")
+
+
+def to_ssl(connection: Any) -> CData:
+    """
+    Returns the ``SSL *`` of a pyOpenSSL ``Connection``, proved to be our libssl's.
+
+    Raises:
+        ValueError: ``Connection.__init__`` has not run.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(connection, "_ssl", "SSL *")
+
+
+def is_session(value: object) -> bool:
+    """Whether *value* is a pyOpenSSL ``Session``; pyOpenSSL is not imported to find out."""
+    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Session", ()))
+
+
+def to_ssl_session(session: Any) -> CData:
+    """
+    Returns the ``SSL_SESSION *`` of a pyOpenSSL ``Session``, proved to be our libssl's.
+
+    Raises:
+        ValueError: it does not come from a connection.
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    return _proved_pointer(session, "_session", "SSL_SESSION *")
+
+
+def connection_of() -> Callable[[CData, int], Any]:
+    """
+    Returns a function that leads from an ``SSL *`` in a callback to the living ``Connection``.
+
+    It looks into what is inside pyOpenSSL's own WeakValueDictionary. Pointers hash and compare by
+    their address, whichever ffi they were made with.
+    """
+    references = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.data
+
+    def connection_of(ssl: CData, app_data: int) -> Any:
+        return references[ssl]()
+
+    return connection_of
+
+
+def is_our_libssl(binding_lib: Any) -> bool:
+    """
+    Whether a cffi binding of libssl calls into the libssl that this package is linked to.
+
+    The proof is the address that ``TLS_method()`` returns, of a static object in each loaded
+    libssl. It follows no pointer, and two copies of one version do not pass it.
+    """
+    return bool(
+        ffi.cast("void *", binding_lib.TLS_method()) == ffi.cast("void *", lib.TLS_method())
+    )
+
+
+def prove_same_libssl() -> None:
+    """
+    Makes sure that the imported pyOpenSSL calls into the libssl that this package is linked to.
+
+    Raises:
+        LibraryMismatchError: pyOpenSSL is on another libssl.
+    """
+    global _proved_lib
+    # What OpenSSL.SSL has made its objects with, if it is there; else what it would.
+    module = sys.modules.get("OpenSSL.SSL")
+    if module is not None and hasattr(module, "_lib"):
+        their_lib, their_ffi = module._lib, module._ffi
+    else:
+        their_lib, their_ffi = sys.modules["OpenSSL._util"].lib, sys.modules["OpenSSL._util"].ffi
+    if their_lib is _proved_lib:
+        return
+    if not is_our_libssl(their_lib):
+        theirs = their_ffi.string(their_lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
+        # With the files: two copies may be of one version.
+        raise LibraryMismatchError(
+            f"pyOpenSSL runs on its own {theirs} (in {file_of(their_lib.TLS_method())}), and "
+            f"openssl_tickets on the system's {OPENSSL_VERSION} (in {our_libssl()}): they cannot "
+            "share contexts and connections.\n"
+            "Call openssl_tickets.use_system_openssl() before OpenSSL is first imported "
+            "(`from openssl_tickets import SSL` does), or install a pyOpenSSL whose cryptography "
+            "is built against the system's libssl."
+        )
+    _proved_lib = their_lib
+
+
+def _proved_pointer(owner: Any, attribute: str, c_type: str) -> CData:
+    prove_same_libssl()
+    # vars(), since a Connection looks up unknown attributes on its socket.
+    pointer = vars(owner).get(attribute)
+    if not isinstance(pointer, ffi.CData) or not pointer or _type_of(pointer) != c_type:
+        raise ValueError(
+            f"this {type(owner).__qualname__} holds no {c_type}: its __init__ has not run to the "
+            "end (call super().__init__() first in a subclass)"
+        )
+    return ffi.cast(c_type, pointer)
+
+
+def _type_of(pointer: CData) -> str:
+    return str(sys.modules["OpenSSL.SSL"]._ffi.typeof(pointer).cname)

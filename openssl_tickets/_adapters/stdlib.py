@@ -1,0 +1,226 @@
+"""
+All that is known of the standard library's ssl objects: what they hold, and which libssl they
+belong to.
+
+Each ``SSLSocket`` and ``SSLObject`` has a ``_ssl._SSLSocket`` as its ``_sslobj``. Behind the header
+that every Python object has, there is
+
+- in an ``SSLContext``: its ``SSL_CTX *``
+- in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
+- in an ``SSLSession``: its ``SSL_SESSION *``, and its context
+
+It is so in CPython 3.8 to 3.14, and it is checked before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from openssl_tickets._native import _libssl, shared_object
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import LibraryMismatchError
+from openssl_tickets._native.library import OPENSSL_VERSION
+
+CData = Any
+
+_HEADER = object.__basicsize__  # bytes
+_POINTER = ffi.sizeof("void *")
+
+# The _ssl that has been proved. Held as the object itself, so one that is put into its place is
+# proved anew.
+_proved_module: object = None
+
+
+def is_context(value: object) -> bool:
+    """Whether *value* is an ``ssl.SSLContext``; ``ssl`` is not imported to find out."""
+    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
+
+
+def is_connection(value: object) -> bool:
+    """
+    Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, or what callbacks get of a
+    connection that was made without these classes; ``ssl`` is not imported to find out.
+    """
+    module = sys.modules.get("ssl")
+    if isinstance(value, getattr(module, "SSLSocket", ())):
+        return True
+    return isinstance(value, getattr(module, "SSLObject", ())) or _is_sslobj(value)
+
+
+def to_ssl_ctx(context: Any) -> CData:
+    """
+    Returns the ``SSL_CTX *`` of an ``SSLContext``, proved to be our libssl's.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    return ffi.cast("SSL_CTX *", _fields(context)[0])
+
+
+def to_ssl(connection: Any) -> CData:
+    """
+    Returns the ``SSL *`` of an ``SSLSocket`` or ``SSLObject``, proved to be our libssl's.
+
+    It can be used for as long as what is returned lives, whatever becomes of *connection*.
+
+    Raises:
+        ValueError: there is no TLS on *connection*: not yet, or not any more.
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    sslobj = connection if _is_sslobj(connection) else getattr(connection, "_sslobj", None)
+    if not _is_sslobj(sslobj):
+        raise ValueError(
+            f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
+            "or has been closed or unwrapped"
+        )
+    # Another thread may close the socket, and _ssl would free the SSL with its object.
+    return ffi.gc(ffi.cast("SSL *", _fields(sslobj)[1]), lambda _: sslobj)
+
+
+def is_session(value: object) -> bool:
+    """Whether *value* is an ``ssl.SSLSession``; ``ssl`` is not imported to find out."""
+    return _is(value, getattr(sys.modules.get("_ssl"), "SSLSession", ()))
+
+
+def to_ssl_session(session: Any) -> CData:
+    """
+    Returns the ``SSL_SESSION *`` of an ``SSLSession``, proved to be our libssl's.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: this CPython's objects are not as they are known to be.
+    """
+    prove_same_libssl()
+    pointer = ffi.cast("SSL_SESSION *", _fields(session)[0])
+    length = ffi.new("unsigned int *")
+    # No session can be had for the proof before the first handshake, so each is looked at.
+    if (
+        type(session).__basicsize__ != _HEADER + 2 * _POINTER
+        or not pointer
+        or session.id != bytes(ffi.buffer(lib.SSL_SESSION_get_id(pointer, length), length[0]))
+    ):
+        _raise_unknown_layout()
+    return pointer
+
+
+def _get_object_at() -> Callable[[int], Any]:
+    functions: list[Callable[[int], Any]] = []
+    # In CPython an object's id is its address.
+    if not lib.openssl_tickets_append_object_at(id(functions)):
+        raise MemoryError
+    return functions[0]
+
+
+_object_at = _get_object_at()
+
+
+def connection_of(ssl: CData, app_data: int) -> Any:
+    """
+    Returns the ``SSLSocket`` or ``SSLObject`` of the user, in a callback, by what ``_ssl`` keeps as
+    the application data of its ``SSL *``.
+
+    Raises:
+        KeyError: ``_ssl`` knows nothing of *ssl*.
+    """
+    sslobj = _object_at(app_data)
+    connection = sslobj.owner
+    # It may have been made without the classes of ssl.
+    return sslobj if connection is None else connection
+
+
+def prove_same_libssl() -> None:
+    """
+    Makes sure that ``ssl`` calls into the libssl that this package is linked to, and that its
+    objects are as they are known to be. It is done once for an imported ``_ssl``.
+
+    Raises:
+        LibraryMismatchError: ``ssl`` is on another libssl.
+        RuntimeError: the objects are not as they are known to be.
+    """
+    global _proved_module
+    module = sys.modules["_ssl"]
+    if module is _proved_module:
+        return
+    # Threads that come at once prove it each for itself: a lock would not survive a fork.
+    _prove_library(module)
+    _prove_layout(module)
+    _proved_module = module
+
+
+def _prove_library(module: Any) -> None:
+    # A part of the interpreter itself has no file, and what it calls cannot be looked up.
+    file = getattr(module, "__file__", None)
+    ours = shared_object.symbol_of(_libssl.__file__, "SSL_CTX_new")
+    if file and ours is not None and shared_object.symbol_of(file, "SSL_CTX_new") == ours:
+        return
+    theirs = (file and shared_object.libssl_of(file)) or file or sys.executable
+    version = getattr(module, "OPENSSL_VERSION", "an unknown library")
+    raise LibraryMismatchError(
+        f"Python's ssl runs on {version} (in {theirs}), and openssl_tickets on the "
+        f"system's {OPENSSL_VERSION} (in {shared_object.our_libssl()}): they cannot share contexts "
+        "and connections.\n"
+        "Use a Python whose ssl is linked to the system's libssl, as the operating system's own "
+        "is, or build openssl_tickets against the OpenSSL that this Python uses (OPENSSL_DIR)."
+    )
+
+
+def _prove_layout(module: Any) -> None:
+    """Compares what CPython says of objects with what is read from them; wrong is what differs."""
+    context = module._SSLContext(module.PROTOCOL_TLS_SERVER)
+    sslobj = context._wrap_bio(module.MemoryBIO(), module.MemoryBIO(), True, None)
+    # In this order: a pointer is followed only after its neighbour has been found in its place.
+    for holds in (
+        lambda: type(context).__basicsize__ >= _HEADER + _POINTER,
+        lambda: type(sslobj).__basicsize__ >= _HEADER + 3 * _POINTER,
+        lambda: _address(_fields(sslobj)[2]) == id(context),
+        lambda: _address(_fields(sslobj)[1]) % _POINTER == 0 != _address(_fields(sslobj)[1]),
+        lambda: lib.SSL_get_SSL_CTX(ffi.cast("SSL *", _fields(sslobj)[1])) == _fields(context)[0],
+        lambda: (
+            _address(lib.SSL_get_ex_data(ffi.cast("SSL *", _fields(sslobj)[1]), 0)) == id(sslobj)
+        ),
+        lambda: _num_tickets_agree(context),
+    ):
+        if not holds():
+            _raise_unknown_layout()
+
+
+def _raise_unknown_layout() -> NoReturn:
+    raise RuntimeError(
+        f"the ssl objects of this Python ({platform.python_implementation()} "
+        f"{platform.python_version()}) are not as openssl_tickets knows them, so nothing was done "
+        "to them. Please report this, with what `python -m openssl_tickets doctor` prints."
+    )
+
+
+def _num_tickets_agree(context: Any) -> bool:
+    ssl_ctx = ffi.cast("SSL_CTX *", _fields(context)[0])
+    context.num_tickets = 7
+    if lib.SSL_CTX_get_num_tickets(ssl_ctx) != 7:
+        return False
+    lib.SSL_CTX_set_num_tickets(ssl_ctx, 5)
+    return bool(context.num_tickets == 5)
+
+
+def _is_sslobj(value: object) -> bool:
+    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ()))
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether *value* is laid out as a *kind*; isinstance() would believe its ``__class__``."""
+    return issubclass(type(value), kind)
+
+
+def _fields(value: object) -> CData:
+    """Returns what *value* holds, as an array of pointers."""
+    return ffi.cast("void **", id(value) + _HEADER)
+
+
+def _address(pointer: CData) -> int:
+    return int(ffi.cast("uintptr_t", pointer))

@@ -1,0 +1,219 @@
+"""Tells what a session file holds: ``python -m openssl_tickets inspect``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from openssl_tickets._core.session import MAX_ENCODED, Session
+from openssl_tickets._testing.certificates import printable, subject
+
+_DESCRIPTION = """\
+Prints what a session file holds: one of `openssl s_client -sess_out` or `openssl sess_id`, or of
+Session.to_pem() or Session.to_der(). The secret that resumes the session, its ticket and its
+application data are printed with --secrets only."""
+
+_EPILOG = """\
+examples:
+  openssl s_client -connect localhost:4433 -ign_eof -sess_out session.pem
+  python -m openssl_tickets inspect session.pem
+  python -m openssl_tickets inspect --json session.pem
+  python -m openssl_tickets inspect --secrets - < session.pem
+
+"valid" says whether the session's time is over, by the clock of this machine; only the server knows
+whether it still takes the ticket. A server's own session has application data, and no ticket; a
+client's has a ticket, in which the data is encrypted. The key name is the first 16 bytes of the
+ticket: servers with OpenSSL put it there.
+
+fields of --json, null where there is none:
+  file, format (pem, der), encoded_size, protocol, cipher, created, lifetime (seconds), expires,
+  valid, lifetime_hint, timeout, resumes (ticket, session id), has_ticket, ticket_size, key_name,
+  session_id, server_name, alpn, max_early_data, appdata_size,
+  peer_certificate (subject, sha256, size); with --secrets also secret, ticket and appdata, in
+  hexadecimal. Times are seconds since the Epoch.
+
+exit status: 0; 1 if the file could not be read, or holds no session; 2 for a wrong command line."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command that *arguments* name, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m openssl_tickets inspect",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="the session, PEM or DER; - for the input")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--secrets",
+        action="store_true",
+        help="print the secret, the ticket and the application data too: who has them can resume "
+        "the session, and read it where it was resumed without a key exchange",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        data = _read(options.file)
+        fields = _fields(options.file, data, options.secrets)
+    except (OSError, ValueError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 1
+    try:
+        print(json.dumps(fields, indent=2) if options.json else _text(fields), flush=True)
+    except BrokenPipeError:  # as `head` leaves it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _read(path: str) -> bytes:
+    if path == "-":
+        data = sys.stdin.buffer.read(MAX_ENCODED + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(MAX_ENCODED + 1)
+    if not data:
+        raise ValueError(f"{path} is empty")
+    if len(data) > MAX_ENCODED:
+        raise ValueError(f"{path} is too large to be a session: more than {MAX_ENCODED} bytes")
+    return data
+
+
+def _fields(path: str, data: bytes, with_secrets: bool) -> dict[str, Any]:
+    is_pem = b"-----BEGIN " in data
+    try:
+        session = Session.from_pem(data) if is_pem else Session.from_der(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    der = session.to_der()
+    ticket = session.ticket
+    # A TLS 1.3 client goes by the hint alone, one of TLS 1.2 has it from most servers.
+    hint = session.ticket_lifetime_hint
+    has_hint = bool(hint) or (session.has_ticket and session.protocol == "TLSv1.3")
+    lifetime = hint if has_hint else session.timeout
+    expires = session.time + lifetime
+    certificate = session.peer_certificate_der
+    alpn = session.alpn_selected
+    fields: dict[str, Any] = {
+        "file": path,
+        "format": "pem" if is_pem else "der",
+        "encoded_size": len(der),
+        "protocol": session.protocol,
+        "cipher": session.cipher,
+        "created": session.time,
+        "lifetime": lifetime,
+        "expires": expires,
+        "valid": time.time() < expires,
+        "lifetime_hint": hint if session.has_ticket else None,
+        "timeout": session.timeout,
+        "resumes": _resumes(session),
+        "has_ticket": session.has_ticket,
+        "ticket_size": len(ticket),
+        "key_name": session.key_name.hex() or None,
+        "session_id": session.session_id.hex() or None,
+        "server_name": _text_of(session.server_name),
+        "alpn": _text_of(alpn),
+        "max_early_data": session.max_early_data,
+        "appdata_size": len(session.ticket_appdata),
+        "peer_certificate": certificate
+        and {
+            "subject": subject(certificate),
+            "sha256": hashlib.sha256(certificate).hexdigest(),
+            "size": len(certificate),
+        },
+    }
+    if with_secrets:
+        fields.update(
+            secret=_secret(der).hex(), ticket=ticket.hex(), appdata=session.ticket_appdata.hex()
+        )
+    return fields
+
+
+def _resumes(session: Session) -> str | None:
+    """Returns what a client offers to resume it; None where there is nothing."""
+    if not session.is_resumable:
+        return None
+    return "ticket" if session.has_ticket else "session id"
+
+
+def _text_of(name: bytes | None) -> str | None:
+    return None if name is None else name.decode(errors="backslashreplace")
+
+
+def _secret(der: bytes) -> bytes:
+    """
+    Returns the secret in libssl's encoding of a session, which has been read and written by libssl.
+
+    It is the fifth part: version, protocol, cipher and session id come before.
+    """
+    _, content, _ = _part(der)
+    for _ in range(4):
+        _, _, content = _part(content)
+    tag, secret, _ = _part(content)
+    if tag != 4:  # OCTET STRING
+        raise ValueError("this libssl encodes sessions in another way: the secret was not found")
+    return secret
+
+
+def _part(der: bytes) -> tuple[int, bytes, bytes]:
+    """Returns the tag and the content of the first value in *der*, and what is behind it."""
+    tag, length, begin = der[0], der[1], 2
+    if length & 0x80:
+        begin += length & 0x7F
+        length = int.from_bytes(der[2:begin], "big")
+    return tag, der[begin : begin + length], der[begin + length :]
+
+
+def _text(fields: dict[str, Any]) -> str:
+    """Returns *fields* for people."""
+    hint, certificate = fields["lifetime_hint"], fields["peer_certificate"]
+    state = "still valid" if fields["valid"] else "over"
+    rows = [
+        (
+            "session",
+            f"{fields['file']}, {fields['format'].upper()}, {fields['encoded_size']} bytes",
+        ),
+        ("resumes", _sentence(fields)),
+        ("protocol", f"{fields['protocol']}, {fields['cipher']}"),
+        ("created", _date(fields["created"])),
+        ("expires", f"{_date(fields['expires'])}, after {fields['lifetime']} seconds: {state}"),
+        ("lifetime hint", "none" if hint is None else f"{hint} seconds"),
+        ("timeout", f"{fields['timeout']} seconds"),
+        ("ticket", f"{fields['ticket_size']} bytes" if fields["has_ticket"] else "none"),
+        ("key name", fields["key_name"]),
+        ("session id", fields["session_id"]),
+        ("server name", fields["server_name"]),
+        ("ALPN", fields["alpn"]),
+        ("early data", f"{fields['max_early_data']} bytes at most"),
+        ("application data", f"{fields['appdata_size']} bytes"),
+        ("peer", certificate and f"{certificate['subject']}, {certificate['size']} bytes"),
+        ("peer's SHA-256", certificate and certificate["sha256"]),
+    ]
+    if "secret" in fields:
+        rows += [
+            ("secret", fields["secret"]),
+            ("ticket itself", fields["ticket"]),
+            ("the data itself", fields["appdata"]),
+        ]
+    return "\n".join(f"{name + ':':<18}{printable(value or 'none')}" for name, value in rows)
+
+
+def _sentence(fields: dict[str, Any]) -> str:
+    if fields["resumes"] is None:
+        return "nothing: it has neither a ticket nor a session id, or cannot be resumed"
+    whose = f" with {fields['server_name']}" if fields["server_name"] else ""
+    return f"a {fields['protocol']} connection{whose}, by its {fields['resumes']}"
+
+
+def _date(seconds: int) -> str:
+    try:
+        date = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, OSError, ValueError):  # of a made-up session
+        return f"{seconds} seconds after 1970"
+    return date.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,1 @@
+"""The areas of libssl that this package binds: one module each."""

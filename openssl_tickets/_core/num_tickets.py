@@ -1,0 +1,119 @@
+"""How many TLS 1.3 session tickets a server sends, and when."""
+
+from __future__ import annotations
+
+from typing import SupportsIndex
+
+from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
+from openssl_tickets._core.integers import checked
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import Error, drain_error_queue, raise_error
+
+_SIZE_MAX = 2 ** (8 * ffi.sizeof("size_t")) - 1
+
+
+def get_num_tickets(context_or_connection: object) -> int:
+    """
+    Returns how many tickets a server sends after a full TLS 1.3 handshake.
+
+    Args:
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``Connection``, or an
+            ``ssl.SSLContext``, ``SSLSocket`` or ``SSLObject``. A connection starts with its
+            context's number.
+
+    Returns:
+        The number that was set, or 2, OpenSSL's default.
+
+    Raises:
+        TypeError: *context_or_connection* is neither.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
+        LibraryMismatchError: it belongs to another libssl.
+
+    libssl: ``SSL_CTX_get_num_tickets``, ``SSL_get_num_tickets`` (OpenSSL 1.1.1).
+    """
+    if is_context(context_or_connection):
+        context = to_ssl_ctx(context_or_connection)
+        return int(lib.SSL_CTX_get_num_tickets(context.pointer))
+    return int(lib.SSL_get_num_tickets(to_ssl(context_or_connection)))
+
+
+def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -> None:
+    """
+    Sets how many tickets a server sends after a full TLS 1.3 handshake.
+
+    After a resumption it is 1, whatever is set here, or 0 where *num_tickets* is 0. Tickets asked
+    for with :func:`new_session_ticket` come on top. It means nothing to a client, nor in TLS 1.2.
+
+    Args:
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the
+            connections that are made from it from now on; or an ``OpenSSL.SSL.Connection``,
+            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake.
+        num_tickets: how many, 0 or more.
+
+    Raises:
+        TypeError: *context_or_connection* is neither, or *num_tickets* is not an integer (a
+            ``bool`` is not taken for one).
+        ValueError: *num_tickets* is negative, or more than a ``size_t`` holds; or there is no TLS
+            on the socket.
+        LibraryMismatchError: the object belongs to another libssl.
+        Error: libssl refused.
+
+    Example::
+
+        set_num_tickets(context, 1)
+
+    libssl: ``SSL_CTX_set_num_tickets``, ``SSL_set_num_tickets`` (OpenSSL 1.1.1).
+    """
+    number = checked("num_tickets", num_tickets, 0, _SIZE_MAX)
+    if is_context(context_or_connection):
+        context = to_ssl_ctx(context_or_connection)
+        if not lib.SSL_CTX_set_num_tickets(context.pointer, number):
+            raise_error(f"SSL_CTX_set_num_tickets refused {number}")
+    elif not lib.SSL_set_num_tickets(to_ssl(context_or_connection), number):
+        raise_error(f"SSL_set_num_tickets refused {number}")
+
+
+def new_session_ticket(connection: object) -> None:
+    """
+    Asks for one more ticket to be sent to the client of *connection*, after a login for example.
+
+    Each call queues one. They go out together with the next write, before its data, with the next
+    read, or with ``connection.do_handshake()``; never in the middle of a write that blocked. The
+    ``generate`` callback runs then, not now. On an ``asyncio`` stream the connection is
+    ``writer.get_extra_info("ssl_object")``. Tickets that are asked for are sent even where
+    :func:`set_num_tickets` was given 0.
+
+    Args:
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
+            server's side, in TLS 1.3, after its handshake.
+
+    Raises:
+        TypeError: *connection* is not a connection.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
+        LibraryMismatchError: it belongs to another libssl.
+        Error: it is a client, its handshake is not done, or it does not speak TLS 1.3; the
+            message says which.
+
+    Example::
+
+        new_session_ticket(connection)
+        connection.sendall(b"welcome")  # the ticket goes ahead of it
+
+    libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0; reads and ``do_handshake`` send them from
+    3.0.3 on).
+    """
+    ssl = to_ssl(connection)
+    if lib.SSL_new_session_ticket(ssl):
+        return
+    # libssl leaves no reason in its queue, so what is in there is older; these are its reasons.
+    drain_error_queue()
+    if not lib.SSL_is_server(ssl):
+        reason = "the connection is a client, and only a server issues tickets"
+    elif not lib.SSL_is_init_finished(ssl):
+        reason = "the handshake is not done yet; call it once do_handshake() has returned"
+    elif lib.SSL_version(ssl) != lib.TLS1_3_VERSION:
+        version = ffi.string(lib.SSL_get_version(ssl)).decode()
+        reason = f"the connection speaks {version}, and only TLS 1.3 has tickets on demand"
+    else:
+        reason = "libssl gave no reason"
+    raise Error(f"SSL_new_session_ticket failed: {reason}")

@@ -1,0 +1,89 @@
+"""TLS 1.3: a client that is asked for its certificate after the handshake."""
+
+from __future__ import annotations
+
+from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
+from openssl_tickets._native._libssl import lib
+from openssl_tickets._native.errors import raise_error
+
+VERIFY_POST_HANDSHAKE: int = lib.SSL_VERIFY_POST_HANDSHAKE
+"""
+Together with ``VERIFY_PEER`` in pyOpenSSL's ``Context.set_verify``: the server does not ask for a
+certificate in the handshake, but when :func:`verify_client_post_handshake` is called.
+"""
+
+
+def set_post_handshake_auth(context_or_connection: object, enabled: bool) -> None:
+    """
+    Tells servers that this client can be asked for its certificate after the handshake.
+
+    It is for clients; a server need not say anything. It means nothing before TLS 1.3.
+    ``ssl.SSLContext.post_handshake_auth`` does the same for the standard library.
+
+    Args:
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the connections
+            that are made from it from now on; or an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket``
+            or ``ssl.SSLObject``, before its handshake.
+        enabled: whether to say so.
+
+    Raises:
+        TypeError: *context_or_connection* is neither.
+        ValueError: the connection's handshake has begun; or there is no TLS on the socket.
+        LibraryMismatchError: the object belongs to another libssl.
+
+    libssl: ``SSL_CTX_set_post_handshake_auth``, ``SSL_set_post_handshake_auth`` (OpenSSL 1.1.1).
+    """
+    if is_context(context_or_connection):
+        ctx = to_ssl_ctx(context_or_connection).pointer
+        lib.SSL_CTX_set_post_handshake_auth(ctx, bool(enabled))
+        return
+    ssl = to_ssl(context_or_connection)
+    if not lib.SSL_in_before(ssl):
+        raise ValueError(
+            "the connection's handshake has begun, and only its first message can say that a "
+            "certificate may be asked for later: call set_post_handshake_auth before do_handshake()"
+        )
+    lib.SSL_set_post_handshake_auth(ssl, bool(enabled))
+
+
+def verify_client_post_handshake(connection: object) -> None:
+    """
+    Asks the client of *connection* for its certificate, after the handshake.
+
+    The request goes out with the next write, or with ``connection.do_handshake()``. The answer is
+    read with what is read next, and verified then: a read fails with libssl's error if it does
+    not satisfy the connection's verify mode.
+
+    Then new tickets follow, to carry the client's new identity: as many as
+    :func:`set_num_tickets` says at that time after a full handshake, 1 after a resumption. The
+    ``generate`` callback runs for each, where ``get_session(connection).peer_certificate_der`` is
+    the certificate that has come.
+
+    The verify mode must ask for a certificate: with pyOpenSSL ``VERIFY_PEER |
+    VERIFY_POST_HANDSHAKE`` (of this package) for the context, or ``Connection.set_verify`` after
+    the handshake; with ``ssl``, ``post_handshake_auth`` and a ``verify_mode``.
+
+    Args:
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
+            server's side, in TLS 1.3, after its handshake.
+
+    Raises:
+        TypeError: *connection* is not a connection.
+        ValueError: there is no TLS on the socket: not yet, or not any more.
+        LibraryMismatchError: it belongs to another libssl.
+        Error: it is a client, its handshake is not done, it does not speak TLS 1.3, the client
+            has not said that it can be asked (:func:`set_post_handshake_auth`), it has been asked
+            and has not answered yet, or the verify mode asks for nothing; OpenSSL's reason is in
+            the message.
+
+    Example::
+
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        verify_client_post_handshake(connection)
+        connection.do_handshake()
+
+    libssl: ``SSL_verify_client_post_handshake`` (OpenSSL 1.1.1).
+    """
+    ssl = to_ssl(connection)
+    if not lib.SSL_verify_client_post_handshake(ssl):
+        raise_error("SSL_verify_client_post_handshake failed")

@@ -1,0 +1,266 @@
+/*
+ * Application data: sure to fit a ticket when it is set, and safe to get while it is being set.
+ *
+ * libssl takes any amount of application data and only fails when the ticket is made: a session
+ * whose encoding is longer than 0xFF00 bytes ends the connection. By then it is too late to tell
+ * anyone, so the size is checked as the data is set.
+ *
+ * libssl has no lock around the data either: one thread's set1 would free what another has just
+ * been given by get0. Both go through the one lock here. It does not bind libssl itself, which reads
+ * the data as it makes a ticket: see is_cached in ticket_callback.c.
+ */
+#include <string.h>
+#include <openssl/pem.h>
+#include "openssl_tickets.h"
+
+/*
+ * Everything in a server's session but the application data and the peer's certificate (ids, keys,
+ * names, protocols) encodes to far less than this, so small data needs no measuring.
+ */
+#define OPENSSL_TICKETS_ROOM_FOR_THE_REST 0x4000
+
+/*
+ * Returns 1 when set, 0 when libssl failed, -1 when the data would not fit, -2 when it is large and
+ * cannot be measured, since the handshake has not chosen a cipher. If not 1, nothing is changed.
+ */
+static int set_fitting_appdata(SSL_SESSION *session, const void *data, size_t len)
+{
+    void *old = NULL, *copy = NULL;
+    size_t old_len = 0;
+    int encoded, result;
+
+    if (SSL_SESSION_get0_peer(session) == NULL
+        && len <= OPENSSL_TICKETS_MAX_ENCODED_SESSION - OPENSSL_TICKETS_ROOM_FOR_THE_REST)
+        return SSL_SESSION_set1_ticket_appdata(session, data, len);
+    if (len > OPENSSL_TICKETS_MAX_ENCODED_SESSION)
+        return -1;
+    if (SSL_SESSION_get0_cipher(session) == NULL)
+        return -2; /* i2d_SSL_SESSION fails, and gives no reason */
+
+    if (!SSL_SESSION_get0_ticket_appdata(session, &old, &old_len))
+        return 0;
+    if (old_len != 0 && (copy = OPENSSL_memdup(old, old_len)) == NULL)
+        return 0;
+    result = SSL_SESSION_set1_ticket_appdata(session, data, len);
+    if (result == 1) {
+        encoded = i2d_SSL_SESSION(session, NULL);
+        if (encoded <= 0 || encoded > OPENSSL_TICKETS_MAX_ENCODED_SESSION) {
+            result = encoded <= 0 ? 0 : -1;
+            if (!SSL_SESSION_set1_ticket_appdata(session, copy, old_len))
+                result = 0;
+        }
+    }
+    OPENSSL_clear_free(copy, old_len);
+    return result;
+}
+
+int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, size_t len)
+{
+    int result;
+
+    if (session == NULL)
+        return 0;
+    openssl_tickets_lock();
+    result = set_fitting_appdata(session, data, len);
+    openssl_tickets_unlock();
+    return result;
+}
+
+/*
+ * Copies the data to a new place, which the caller frees with openssl_tickets_free_copy.
+ * Returns 1, or 0 when there is no memory; no data is a copy that is NULL.
+ */
+int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len)
+{
+    void *data = NULL;
+    int result;
+
+    *copy = NULL;
+    *len = 0;
+    openssl_tickets_lock();
+    result = SSL_SESSION_get0_ticket_appdata(session, &data, len);
+    if (result && *len != 0) {
+        *copy = OPENSSL_memdup(data, *len);
+        result = *copy != NULL;
+    }
+    openssl_tickets_unlock();
+    return result;
+}
+
+/*
+ * Encodes the certificate of the other side to a new place, freed in the same way; returns its
+ * length, 0 where there is no certificate, or -1 when there is no memory.
+ */
+int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy)
+{
+    X509 *peer = SSL_SESSION_get0_peer(session);
+
+    *copy = NULL;
+    return peer != NULL ? i2d_X509(peer, copy) : 0;
+}
+
+void openssl_tickets_free_copy(void *copy, size_t len)
+{
+    OPENSSL_clear_free(copy, len);
+}
+
+/* Copies a session, its application data in one piece; NULL when there is no memory. */
+SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session)
+{
+    SSL_SESSION *copy;
+
+    openssl_tickets_lock();
+    copy = SSL_SESSION_dup(session);
+    openssl_tickets_unlock();
+    return copy;
+}
+
+/* More than the longest that libssl keeps in a session. */
+#define OPENSSL_TICKETS_MAX_MASTER_KEY 1024
+
+/* Whether both are of one handshake and one ticket: what may change later is not looked at. */
+int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other)
+{
+    unsigned char key[OPENSSL_TICKETS_MAX_MASTER_KEY], other_key[OPENSSL_TICKETS_MAX_MASTER_KEY];
+    const unsigned char *id, *other_id, *ticket = NULL, *other_ticket = NULL;
+    unsigned int id_len, other_id_len;
+    size_t len = 0, other_len = 0, key_len, other_key_len;
+    int same;
+
+    id = SSL_SESSION_get_id(one, &id_len);
+    other_id = SSL_SESSION_get_id(other, &other_id_len);
+    SSL_SESSION_get0_ticket(one, &ticket, &len);
+    SSL_SESSION_get0_ticket(other, &other_ticket, &other_len);
+    key_len = SSL_SESSION_get_master_key(one, key, sizeof(key));
+    other_key_len = SSL_SESSION_get_master_key(other, other_key, sizeof(other_key));
+    if (key_len == 0 && other_key_len == 0)
+        return one == other; /* nothing to tell them apart by yet */
+    same = SSL_SESSION_get_protocol_version(one) == SSL_SESSION_get_protocol_version(other)
+           && id_len == other_id_len && CRYPTO_memcmp(id, other_id, id_len) == 0
+           && len == other_len && (len == 0 || CRYPTO_memcmp(ticket, other_ticket, len) == 0)
+           && key_len == other_key_len && CRYPTO_memcmp(key, other_key, key_len) == 0;
+    OPENSSL_cleanse(key, sizeof(key));
+    OPENSSL_cleanse(other_key, sizeof(other_key));
+    return same;
+}
+
+/*
+ * Returns what to write of the session, a reference or a copy: a client's goes without the session
+ * id context, which is the server's affair, but which libssl compares on clients too. NULL when
+ * there is no memory.
+ */
+static SSL_SESSION *to_write(SSL_SESSION *session)
+{
+    unsigned int len;
+
+    SSL_SESSION_get0_id_context(session, &len);
+    if (len == 0 || !SSL_SESSION_has_ticket(session))
+        return SSL_SESSION_up_ref(session) ? session : NULL;
+    session = openssl_tickets_copy_session(session);
+    if (session != NULL)
+        SSL_SESSION_set1_id_context(session, (const unsigned char *)"", 0);
+    return session;
+}
+
+/*
+ * Encodes the session to a new place, which the caller frees with openssl_tickets_free_copy;
+ * returns its length, or 0 or less where the session has no cipher yet, or there is no memory.
+ */
+int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der)
+{
+    SSL_SESSION *written = to_write(session);
+    int len = 0;
+
+    *der = NULL;
+    if (written != NULL) {
+        openssl_tickets_lock();
+        len = i2d_SSL_SESSION(written, der);
+        openssl_tickets_unlock();
+        SSL_SESSION_free(written);
+    }
+    return len;
+}
+
+/* Decodes a session that takes up all of der; NULL if it does not, or is none. */
+SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len)
+{
+    const unsigned char *end = der;
+    SSL_SESSION *session = d2i_SSL_SESSION(NULL, &end, (long)len);
+
+    if (session != NULL && end != der + len) {
+        SSL_SESSION_free(session);
+        session = NULL;
+    }
+    return session;
+}
+
+/* The same in PEM. */
+int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem)
+{
+    SSL_SESSION *written = to_write(session);
+    BIO *memory = BIO_new(BIO_s_mem());
+    char *data;
+    long len = 0;
+    int done = 0;
+
+    *pem = NULL;
+    if (written != NULL && memory != NULL) {
+        openssl_tickets_lock();
+        done = PEM_write_bio_SSL_SESSION(memory, written);
+        openssl_tickets_unlock();
+    }
+    if (done && (len = BIO_get_mem_data(memory, &data)) > 0) {
+        *pem = OPENSSL_memdup(data, len);
+        if (*pem == NULL)
+            len = 0;
+    }
+    BIO_free(memory);
+    SSL_SESSION_free(written);
+    return (int)len;
+}
+
+/*
+ * Reads the first block of pem into a new place, freed in the same way. Returns 1 if it is a
+ * session's, 0 if there is none or it is no proper block, -1 if it is of another kind, -2 if it is
+ * encrypted; rest is how many bytes come after it.
+ */
+int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
+                             size_t *der_len, size_t *rest)
+{
+    BIO *memory = BIO_new_mem_buf(pem, (int)len);
+    char *name = NULL, *header = NULL;
+    long data_len = 0;
+    int result = 0;
+
+    *der = NULL;
+    *der_len = 0;
+    if (memory == NULL)
+        return 0;
+    /* Not PEM_read_bio_SSL_SESSION, which would ask the terminal for a passphrase. */
+    if (PEM_read_bio(memory, &name, &header, der, &data_len)) {
+        if (strcmp(name, PEM_STRING_SSL_SESSION) != 0)
+            result = -1;
+        else if (*header != '\0')
+            result = -2;
+        else
+            result = 1;
+        *der_len = data_len;
+        *rest = BIO_ctrl_pending(memory);
+    }
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    BIO_free(memory);
+    return result;
+}
+
+/*
+ * Has ssl offer the session. libssl compares the session id contexts on clients too, and ends the
+ * handshake where they differ, as they do between ssl and other programs.
+ */
+int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session)
+{
+    unsigned int len;
+    const unsigned char *id_context = SSL_SESSION_get0_id_context(session, &len);
+
+    return SSL_set_session(ssl, session) && SSL_set_session_id_context(ssl, id_context, len);
+}

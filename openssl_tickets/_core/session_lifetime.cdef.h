@@ -1,0 +1,4 @@
+/* How long the sessions of a context last. */
+
+long SSL_CTX_set_timeout(SSL_CTX *ctx, long seconds);
+long SSL_CTX_get_timeout(const SSL_CTX *ctx);

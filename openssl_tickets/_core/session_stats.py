@@ -1,0 +1,76 @@
+"""What a context counts of its sessions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._native._libssl import lib
+
+
+class SessionStats(NamedTuple):
+    """What a context has counted since it was made; ``ssl.SSLContext`` has most of these names."""
+
+    number: int
+    """Sessions in the context's cache now."""
+    connect: int
+    """Handshakes begun as a client."""
+    connect_good: int
+    """Those of them that were finished."""
+    connect_renegotiate: int
+    """Renegotiations as a client."""
+    accept: int
+    """Handshakes begun as a server."""
+    accept_good: int
+    """Those of them that were finished."""
+    accept_renegotiate: int
+    """Renegotiations as a server; libssl counts some of them more than once."""
+    hits: int
+    """Sessions that were resumed, on either side, from tickets or from the cache."""
+    cb_hits: int
+    """Those that a server's external cache has found."""
+    misses: int
+    """Session ids of clients that were not found in a server's cache; tickets are not counted."""
+    timeouts: int
+    """Sessions and tickets that came to a server after their time."""
+    cache_full: int
+    """Sessions that had to leave since the cache was full."""
+    cache_size: int
+    """How many sessions the cache may have, 0 for any number."""
+
+
+def session_stats(context: object) -> SessionStats:
+    """
+    Returns what *context* has counted of its connections' sessions.
+
+    Args:
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``.
+
+    Raises:
+        TypeError: *context* is not a context.
+        LibraryMismatchError: it belongs to another libssl.
+
+    Example::
+
+        stats = session_stats(context)
+        print(f"{stats.hits} of {stats.accept_good} handshakes were resumptions")
+
+    libssl: ``SSL_CTX_sess_number`` and the functions beside it, ``SSL_CTX_sess_get_cache_size``
+    (OpenSSL 1.1.0).
+    """
+    ctx = to_ssl_ctx(context).pointer
+    return SessionStats(
+        number=lib.SSL_CTX_sess_number(ctx),
+        connect=lib.SSL_CTX_sess_connect(ctx),
+        connect_good=lib.SSL_CTX_sess_connect_good(ctx),
+        connect_renegotiate=lib.SSL_CTX_sess_connect_renegotiate(ctx),
+        accept=lib.SSL_CTX_sess_accept(ctx),
+        accept_good=lib.SSL_CTX_sess_accept_good(ctx),
+        accept_renegotiate=lib.SSL_CTX_sess_accept_renegotiate(ctx),
+        hits=lib.SSL_CTX_sess_hits(ctx),
+        cb_hits=lib.SSL_CTX_sess_cb_hits(ctx),
+        misses=lib.SSL_CTX_sess_misses(ctx),
+        timeouts=lib.SSL_CTX_sess_timeouts(ctx),
+        cache_full=lib.SSL_CTX_sess_cache_full(ctx),
+        cache_size=lib.SSL_CTX_sess_get_cache_size(ctx),
+    )

@@ -1,0 +1,201 @@
+/*
+ * The slot of an SSL_CTX: what this package keeps for it.
+ *
+ *   SSL --> slot <--> SSL_CTX
+ *           number --> what Python keeps: the callbacks, in two dicts
+ *           keyring --> ticket_keys.c
+ *
+ * The slot is made once for an SSL_CTX and freed with it. Only one thing leads to Python: the
+ * number. It is never used again, so that a number that comes too late finds nothing, where a
+ * pointer would find garbage.
+ *
+ * What is kept where, in libssl's objects:
+ *
+ *   kept as                    in       owner, lifetime                     written by
+ *   ctx_index                  SSL_CTX  the slot; freed with the SSL_CTX    slot_of_ctx, once
+ *   record padding's argument  SSL_CTX  the slot; not owned                 slot_of_ctx, once
+ *   record padding's argument  SSL      the slot of the SSL's first         libssl's SSL_new
+ *                                       SSL_CTX; not owned
+ *   asked_index                SSL      the session that decrypt is asked   begin_callback and
+ *                                       about, or only a mark; not owned,   end_callback
+ *                                       set while a callback runs
+ *   accepted_index             SSL      a mark: decrypt has accepted the    decrypt_ticket in
+ *                                       ticket that was looked at last      ticket_callback.c
+ */
+#include <Python.h>
+#include "openssl_tickets.h"
+
+int openssl_tickets_accepted_index = -1;
+
+static int ctx_index = -1, asked_index = -1;
+static uintptr_t numbers = 0; /* under the lock: how many have been given out */
+
+/* Python's dicts that have numbers as keys: of ticket callbacks, and of those for new sessions. */
+#define TABLES 2
+static PyObject *tables[TABLES]; /* written as the package is imported, and never again */
+
+/* Has a number be forgotten in the Python dict at an address when its SSL_CTX is freed. */
+void openssl_tickets_forget_in(uintptr_t table)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    int place;
+
+    for (place = 0; place < TABLES; place++)
+        if (tables[place] == NULL || tables[place] == (PyObject *)table) {
+            Py_XDECREF(tables[place]);
+            tables[place] = (PyObject *)table;
+            Py_INCREF(tables[place]);
+            break;
+        }
+    PyGILState_Release(state);
+}
+
+/*
+ * An SSL_CTX of _ssl is freed in the midst of whatever drops it, also of an exception that is on its
+ * way up, which must stay as it is. No Python function is called: a signal handler would run in it,
+ * and what it raises would be lost.
+ */
+static void forget(uintptr_t number)
+{
+    PyGILState_STATE state;
+    PyObject *type, *value, *traceback, *key;
+    int place;
+
+    /* Once the interpreter has begun to finalize there is nothing left to tidy up. */
+    if (!Py_IsInitialized())
+        return;
+    state = PyGILState_Ensure();
+    PyErr_Fetch(&type, &value, &traceback);
+    key = PyLong_FromVoidPtr((void *)number);
+    for (place = 0; key != NULL && place < TABLES; place++)
+        if (tables[place] != NULL && PyDict_DelItem(tables[place], key) != 0)
+            PyErr_Clear(); /* it had none */
+    Py_XDECREF(key);
+    PyErr_Restore(type, value, traceback);
+    PyGILState_Release(state);
+}
+
+/* Run as an SSL_CTX is freed, on whichever thread drops the last reference to it. */
+static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl, void *argp)
+{
+    openssl_tickets_slot *slot = ptr;
+
+    (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+    if (slot == NULL)
+        return;
+    forget(slot->number);
+    openssl_tickets_release_keyring(slot->keyring);
+    OPENSSL_free(slot);
+}
+
+/* What an SSL is marked with is its own affair: an SSL_dup begins without. */
+static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
+                       long argl, void *argp)
+{
+    (void)to, (void)from, (void)index, (void)argl, (void)argp;
+    *from_d = NULL;
+    return 1;
+}
+
+static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_indexes(void)
+{
+    asked_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    openssl_tickets_accepted_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
+    ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, dup_nothing, free_slot);
+}
+
+/*
+ * Returns the slot of ctx, which is made the first time. Returns NULL if there is no memory, or if
+ * something else has the place from which an SSL finds its slot: another copy of this package, say.
+ */
+openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx)
+{
+    openssl_tickets_slot *made, *found;
+
+    if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0
+        || asked_index < 0 || openssl_tickets_accepted_index < 0)
+        return NULL;
+    made = OPENSSL_zalloc(sizeof(*made));
+    if (made == NULL)
+        return NULL;
+    openssl_tickets_lock();
+    found = SSL_CTX_get_ex_data(ctx, ctx_index);
+    if (SSL_CTX_get_record_padding_callback_arg(ctx) != found) {
+        found = NULL;
+    } else if (found == NULL && SSL_CTX_set_ex_data(ctx, ctx_index, made)) {
+        made->number = ++numbers;
+        made->ctx = ctx;
+        SSL_CTX_set_record_padding_callback_arg(ctx, made);
+        found = made;
+        made = NULL;
+    }
+    openssl_tickets_unlock();
+    OPENSSL_free(made);
+    return found;
+}
+
+/*
+ * Returns the slot of the SSL_CTX that ssl was made from, its first; NULL if it has none. The slot
+ * lives as long as ssl: libssl holds the first SSL_CTX for its keys and callbacks, whatever
+ * SSL_set_SSL_CTX is given later.
+ *
+ * libssl has no public function that returns the first SSL_CTX. But SSL_new copies the argument of
+ * the record padding callback, and no one reads it where there is no such callback, which neither
+ * pyOpenSSL nor ssl can set. An SSL that is older than the slot has no argument, and is looked for
+ * in the SSL_CTX that it has now.
+ */
+openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl)
+{
+    openssl_tickets_slot *slot = SSL_get_record_padding_callback_arg(ssl);
+
+    if (slot == NULL && ctx_index >= 0)
+        slot = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), ctx_index);
+    return slot;
+}
+
+/* Returns the number under which Python keeps the callbacks of ctx; 0 where slot_of_ctx fails. */
+uintptr_t openssl_tickets_number_of(SSL_CTX *ctx)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+
+    return slot != NULL ? slot->number : 0;
+}
+
+/* Marks an SSL whose callback runs, where there is no session to look at. */
+static char no_session;
+
+/*
+ * To be called before a callback in Python, with the session that decrypt is asked about or NULL;
+ * and with *before, after it. Returns 0 when there is no memory: then Python must not be asked.
+ */
+int openssl_tickets_begin_callback(SSL *ssl, SSL_SESSION *offered, void **before)
+{
+    *before = SSL_get_ex_data(ssl, asked_index);
+    return SSL_set_ex_data(ssl, asked_index, offered != NULL ? (void *)offered : &no_session);
+}
+
+void openssl_tickets_end_callback(SSL *ssl, void *before)
+{
+    SSL_set_ex_data(ssl, asked_index, before);
+}
+
+/*
+ * Returns a new reference to the session of the ticket that decrypt is being asked about, NULL where
+ * there is none. To be called on the thread of the callback.
+ */
+SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
+{
+    void *offered = SSL_get_ex_data(ssl, asked_index);
+
+    if (offered == NULL || offered == &no_session)
+        return NULL;
+    return SSL_SESSION_up_ref(offered) ? offered : NULL;
+}
+
+/* Whether a callback of ssl is running: libssl is in the middle of its handshake, or of a read. */
+int openssl_tickets_is_asked(const SSL *ssl)
+{
+    return asked_index >= 0 && SSL_get_ex_data(ssl, asked_index) != NULL;
+}

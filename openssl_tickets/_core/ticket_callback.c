@@ -1,0 +1,226 @@
+/*
+ * What stands between libssl and the ticket callbacks in Python. libssl calls the callbacks of an
+ * SSL's first SSL_CTX, with its slot as the argument; that SSL_CTX lives as long as the SSL.
+ */
+#include <Python.h>
+#include <string.h>
+#include "openssl_tickets.h"
+
+/* What the library on top of libssl keeps with ssl: _ssl its own object. */
+static uintptr_t app_data_of(const SSL *ssl)
+{
+    return (uintptr_t)SSL_get_app_data(ssl);
+}
+
+/*
+ * Whether the ticket that ssl is about to make is only a key into the server's session cache:
+ * libssl resumes from those without asking the decrypt callback. It is libssl's own test, taken
+ * on the safe side for protocol versions that are yet to come.
+ */
+static int is_stateful(const SSL *ssl)
+{
+    if (openssl_tickets_before_tls13(ssl))
+        return 0;
+    if (SSL_get_options(ssl) & SSL_OP_NO_TICKET)
+        return 1;
+    return SSL_get_max_early_data(ssl) > 0 && !(SSL_get_options(ssl) & SSL_OP_NO_ANTI_REPLAY);
+}
+
+/*
+ * Whether ssl may have resumed a session out of the cache. Before TLS 1.3, libssl then makes the
+ * ticket from the very session that other connections may be using at this moment, and reads it
+ * without a lock: nothing may be written to it.
+ */
+static int is_cached(SSL *ssl)
+{
+    return openssl_tickets_before_tls13(ssl) && SSL_session_reused(ssl)
+           && SSL_get_ex_data(ssl, openssl_tickets_accepted_index) == NULL;
+}
+
+/*
+ * libssl resumes from its internal cache without asking the decrypt callback, and a session from
+ * there must not be written to. So while there are ticket callbacks, it is not to look there. The
+ * program may set another mode at any time: this is done again with each hello.
+ */
+static void close_cache(const openssl_tickets_slot *slot)
+{
+    long mode = SSL_CTX_get_session_cache_mode(slot->ctx);
+
+    if (!(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP))
+        SSL_CTX_set_session_cache_mode(slot->ctx, mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
+}
+
+/* Called with each client's hello, before libssl looks at tickets and session ids. */
+static int hello_came(SSL *ssl, int *alert, void *arg)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
+
+    (void)alert, (void)arg;
+    if (slot != NULL) {
+        openssl_tickets_lock();
+        if (slot->asks_generate || slot->asks_decrypt)
+            close_cache(slot);
+        if (slot->stores_nothing) { /* it is a server's: see new_session.c */
+            slot->stores_nothing = 0;
+            SSL_CTX_set_session_cache_mode(slot->ctx, SSL_CTX_get_session_cache_mode(slot->ctx)
+                                                          & ~SSL_SESS_CACHE_NO_INTERNAL_STORE);
+        }
+        openssl_tickets_unlock();
+    }
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/*
+ * What libssl calls does what must not depend on Python being able to run: it fails closed once the
+ * interpreter has begun to finalize, and keeps the error queue as libssl left it. Where there is
+ * nothing to ask, Python is not entered at all.
+ */
+static int ask_generate(SSL *ssl, const openssl_tickets_slot *slot)
+{
+    int asks_generate, asks_decrypt, refused = 0, answer;
+    void *before;
+
+    openssl_tickets_lock();
+    asks_generate = slot->asks_generate;
+    asks_decrypt = slot->asks_decrypt;
+    openssl_tickets_unlock();
+    if (!asks_generate && !asks_decrypt)
+        return 1;
+    if (is_cached(ssl))
+        refused = OPENSSL_TICKETS_CACHED;
+    else if (asks_decrypt && is_stateful(ssl))
+        refused = OPENSSL_TICKETS_STATEFUL;
+    if (!asks_generate && !refused)
+        return 1;
+    if (!Py_IsInitialized() || !openssl_tickets_begin_callback(ssl, NULL, &before))
+        return 0;
+    ERR_set_mark();
+    answer = refused ? openssl_tickets_refuse(ssl, app_data_of(ssl), slot->number, refused)
+                     : openssl_tickets_generate(ssl, app_data_of(ssl), slot->number);
+    ERR_pop_to_mark();
+    openssl_tickets_end_callback(ssl, before);
+    return answer == 1 && !refused;
+}
+
+/*
+ * A server's new sessions are announced from here, since libssl itself only tells of those that it
+ * could cache: of no ticket in TLS 1.2, and of none in the mode SSL_SESS_CACHE_OFF.
+ */
+static int generate_ticket(SSL *ssl, void *arg)
+{
+    if (!ask_generate(ssl, arg))
+        return 0;
+    openssl_tickets_announce(ssl, arg, SSL_get_session(ssl));
+    return 1;
+}
+
+static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
+                                     size_t keyname_len, SSL_TICKET_STATUS status,
+                                     const openssl_tickets_slot *slot)
+{
+    SSL_TICKET_RETURN answer;
+    SSL_SESSION *offered = NULL;
+    void *appdata = NULL, *before;
+    size_t appdata_len = 0;
+    int asks_decrypt;
+
+    openssl_tickets_lock();
+    asks_decrypt = slot->asks_decrypt;
+    openssl_tickets_unlock();
+    if (!asks_decrypt) {
+        switch (status) {
+        case SSL_TICKET_EMPTY:
+        case SSL_TICKET_NO_DECRYPT:
+            return SSL_TICKET_RETURN_IGNORE_RENEW;
+        case SSL_TICKET_SUCCESS:
+            return SSL_TICKET_RETURN_USE;
+        case SSL_TICKET_SUCCESS_RENEW:
+            return SSL_TICKET_RETURN_USE_RENEW;
+        default:
+            return SSL_TICKET_RETURN_ABORT;
+        }
+    }
+    /* The session was made from this ticket just now: no other thread knows of it yet. */
+    if (status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) {
+        SSL_SESSION_get0_ticket_appdata(session, &appdata, &appdata_len);
+        offered = session;
+    }
+    /* Without the mark, the session of a decrypted ticket would seem to be missing. */
+    if (!Py_IsInitialized() || !openssl_tickets_begin_callback(ssl, offered, &before))
+        return SSL_TICKET_RETURN_ABORT;
+    ERR_set_mark();
+    answer = openssl_tickets_decrypt(ssl, app_data_of(ssl), (const char *)keyname, keyname_len,
+                                     status, slot->number, appdata, appdata_len);
+    ERR_pop_to_mark();
+    openssl_tickets_end_callback(ssl, before);
+    /* If this client has no ticket, libssl looks into its cache next. */
+    close_cache(slot);
+    return answer;
+}
+
+static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
+                                        const unsigned char *keyname, size_t keyname_len,
+                                        SSL_TICKET_STATUS status, void *arg)
+{
+    SSL_TICKET_RETURN answer = ask_decrypt(ssl, session, keyname, keyname_len, status, arg);
+    int accepted = answer == SSL_TICKET_RETURN_USE || answer == SSL_TICKET_RETURN_USE_RENEW;
+
+    if (!SSL_set_ex_data(ssl, openssl_tickets_accepted_index, accepted ? ssl : NULL))
+        return SSL_TICKET_RETURN_ABORT;
+    return answer;
+}
+
+/* Has libssl call the functions above. Called with the lock held. */
+void openssl_tickets_tell_libssl(openssl_tickets_slot *slot)
+{
+    if (slot->is_told)
+        return;
+    slot->is_told = 1;
+    /* The argument first: in other threads handshakes may be under way. */
+    SSL_CTX_set_session_ticket_cb(slot->ctx, NULL, NULL, slot);
+    SSL_CTX_set_session_ticket_cb(slot->ctx, generate_ticket, decrypt_ticket, slot);
+    SSL_CTX_set_client_hello_cb(slot->ctx, hello_came, NULL);
+}
+
+/* Tells which callbacks Python has for ctx, whose slot has been made. */
+void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+
+    if (slot == NULL)
+        return;
+    openssl_tickets_lock();
+    slot->asks_generate = has_generate;
+    slot->asks_decrypt = has_decrypt;
+    openssl_tickets_tell_libssl(slot);
+    if (has_generate || has_decrypt)
+        close_cache(slot);
+    openssl_tickets_unlock();
+}
+
+/* Sets the data of the ticket that generate is being asked about; returns as set_appdata does. */
+int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len)
+{
+    return openssl_tickets_set_appdata(SSL_get_session(ssl), data, len);
+}
+
+/*
+ * The server name that the client asks for in the hello which is being looked at. SSL_get_servername
+ * does not know it in a decrypt callback: libssl looks at the tickets first. Returns 1, or 0 where
+ * there is no name, or none that libssl would take. The name is part of the hello.
+ */
+int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len)
+{
+    const unsigned char *list;
+    size_t len;
+
+    /* Two bytes of length, then one entry: its type, two bytes of length, and the name. */
+    if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &list, &len) || len < 6
+        || (size_t)(list[0] << 8 | list[1]) != len - 2 || list[2] != TLSEXT_NAMETYPE_host_name
+        || (size_t)(list[3] << 8 | list[4]) != len - 5
+        || len - 5 > TLSEXT_MAXLEN_host_name || memchr(list + 5, 0, len - 5) != NULL)
+        return 0;
+    *name = (const char *)list + 5;
+    *name_len = len - 5;
+    return 1;
+}

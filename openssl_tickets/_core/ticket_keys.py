@@ -1,0 +1,363 @@
+"""What tickets are encrypted with: keys that many contexts, workers and hosts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn, SupportsIndex
+
+from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._core.integers import checked
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import raise_error
+
+CData = Any
+
+_NAME_LEN = 16  # bytes
+_SECRET_LENS = (32, 16)  # bytes, of each of the two: AES-256, AES-128
+_SMALLEST_SECRET = 32  # bytes
+_MAX_KEYS = 1000
+_SECONDS_MAX = 2**31 - 1  # some 68 years
+
+
+class TicketKey:
+    """
+    One key: a name that goes into each ticket in the clear, and the secrets for the rest of it.
+
+    Two are equal if all three parts are; they are compared in constant time. Its ``repr`` shows
+    the name only, and what it holds is wiped from memory when it is freed (what its attributes
+    have returned is not: that is Python's).
+
+    Args:
+        name: 16 bytes, random ones best: they tell the keys apart.
+        hmac_key: 32 bytes, for HMAC-SHA256; or 16.
+        aes_key: as many bytes: 32 for AES-256-CBC, 16 for AES-128-CBC.
+
+    Raises:
+        TypeError: one of them is not bytes.
+        ValueError: one of them has another length.
+        Error: OpenSSL is out of memory.
+    """
+
+    __slots__ = ("__weakref__", "_key")
+
+    _key: CData
+
+    def __init__(self, name: bytes, hmac_key: bytes, aes_key: bytes) -> None:
+        for argument, value in (("name", name), ("hmac_key", hmac_key), ("aes_key", aes_key)):
+            if not isinstance(value, bytes):
+                raise TypeError(f"{argument} must be bytes, not {type(value).__name__}")
+        if len(name) != _NAME_LEN:
+            raise ValueError(f"name must have {_NAME_LEN} bytes, not {len(name)}")
+        if len(hmac_key) not in _SECRET_LENS or len(aes_key) != len(hmac_key):
+            raise ValueError(
+                "hmac_key and aes_key must have 32 bytes each, or 16 each, not "
+                f"{len(hmac_key)} and {len(aes_key)}"
+            )
+        self._key = _owned_key(lib.openssl_tickets_new_key(name, hmac_key, aes_key, len(aes_key)))
+
+    @staticmethod
+    def generate() -> TicketKey:
+        """
+        Returns a new random key for AES-256-CBC and HMAC-SHA256, as OpenSSL makes up its own.
+
+        Raises:
+            Error: OpenSSL has no random bytes, or no memory.
+
+        libssl: ``RAND_bytes``, ``RAND_priv_bytes`` (OpenSSL 1.1.1).
+        """
+        return _ticket_key(lib.openssl_tickets_new_key(ffi.NULL, ffi.NULL, ffi.NULL, 32))
+
+    @property
+    def name(self) -> bytes:
+        """The name, 16 bytes; it is :attr:`ReceivedTicket.key_name` of this key's tickets."""
+        return bytes(ffi.buffer(self._key.name))
+
+    @property
+    def hmac_key(self) -> bytes:
+        """The secret for HMAC-SHA256, 32 bytes or 16. To be kept safe."""
+        return bytes(ffi.buffer(self._key.hmac_key, self._key.secret_len))
+
+    @property
+    def aes_key(self) -> bytes:
+        """The secret for AES-CBC, 32 bytes or 16. To be kept safe."""
+        return bytes(ffi.buffer(self._key.aes_key, self._key.secret_len))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TicketKey):
+            return NotImplemented
+        return bool(lib.openssl_tickets_same_key(self._key, other._key))
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __copy__(self) -> TicketKey:
+        return self
+
+    def __deepcopy__(self, memo: object) -> TicketKey:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a TicketKey is not pickled, since it is a secret: hand on its name, hmac_key and "
+            "aes_key, and keep them safe"
+        )
+
+    def __repr__(self) -> str:
+        return f"<openssl_tickets.TicketKey {self.name.hex()}, AES-{8 * self._key.secret_len}>"
+
+
+class TicketKeys:
+    """
+    A ring of keys: the first encrypts, the others still decrypt.
+
+    A client that comes with a ticket of one of the others is resumed and gets a new ticket, of the
+    first. One ring may serve many contexts: what is changed here holds for all of them from the
+    next ticket on, while handshakes run in other threads. The keys that go are wiped from memory
+    as soon as the last handshake that is using them has let go, and as no :class:`TicketKey` of
+    theirs is held.
+
+    In a process that has been forked the ring is the child's own: later changes do not cross.
+
+    Args:
+        keys: the keys, the first of which encrypts.
+
+    Raises:
+        TypeError: one of them is not a :class:`TicketKey`.
+        ValueError: there is none, two have one name, or there are more than 1,000.
+        Error: OpenSSL is out of memory.
+
+    Example::
+
+        keys = TicketKeys([TicketKey.generate()])
+        set_ticket_keys(context, keys)
+        keys.rotate()  # every hour, say
+    """
+
+    __slots__ = ("__weakref__", "_keyring", "_period")
+
+    _keyring: CData
+    _period: int | None
+
+    def __init__(self, keys: Iterable[TicketKey]) -> None:
+        given = _checked_keys(keys)
+        self._keyring = _owned_keyring(lib.openssl_tickets_new_keyring())
+        self._period = None
+        self._set(given)
+
+    @staticmethod
+    def derived(secret: bytes, period: SupportsIndex, accept_for: SupportsIndex) -> TicketKeys:
+        """
+        Returns a ring whose keys follow from a shared secret and the clock.
+
+        Each host that has the same three arguments has the same keys at the same time, without a
+        word between them. In each *period* another key encrypts; periods are counted from the
+        Epoch. The key of the next period is there already, for hosts whose clocks are ahead, by up
+        to a whole period; a key is dropped *accept_for* seconds after the end of its period.
+        Whatever the clock says is done in libssl's own call for a ticket: there is no thread, and
+        nothing to call.
+
+        Who has the secret can read every ticket, of all times: of old connections too that were
+        resumed without a key exchange of their own (TLS 1.2; TLS 1.3 has one by default). Random
+        keys that are thrown away do not have that. Change the secret from time to time.
+
+        Args:
+            secret: at least 32 bytes that nobody can guess, as from ``os.urandom(32)``; a password
+                is not.
+            period: seconds.
+            accept_for: seconds. At least as many as a ticket lives (:func:`get_session_timeout`),
+                for no ticket to be refused before its time.
+
+        Raises:
+            TypeError: *secret* is not bytes, or a number is not an integer.
+            ValueError: *secret* is too short; *period* is less than 1, *accept_for* less than 0, or
+                they lead to more than 1,000 keys at a time.
+            Error: OpenSSL is out of memory, or has no HKDF.
+
+        libssl: ``EVP_KDF_derive`` with HKDF and SHA-256 (OpenSSL 3.0).
+        """
+        if not isinstance(secret, bytes):
+            raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
+        if len(secret) < _SMALLEST_SECRET:
+            raise ValueError(
+                f"secret must have {_SMALLEST_SECRET} bytes or more, not {len(secret)}: "
+                "os.urandom(32) makes a good one"
+            )
+        seconds = checked("period", period, 1, _SECONDS_MAX, " seconds")
+        accepted = checked("accept_for", accept_for, 0, _SECONDS_MAX, " seconds")
+        if accepted // seconds + 3 > _MAX_KEYS:
+            raise ValueError(
+                f"a period of {seconds} seconds and accept_for of {accepted} seconds lead to more "
+                f"than {_MAX_KEYS} keys at a time: make the period longer"
+            )
+        self = TicketKeys.__new__(TicketKeys)
+        self._keyring = _owned_keyring(
+            lib.openssl_tickets_new_derived_keyring(secret, len(secret), seconds, accepted)
+        )
+        self._period = seconds
+        _keys_of(self._keyring)  # now, not in the first handshake, there is to be an error
+        return self
+
+    @property
+    def keys(self) -> tuple[TicketKey, ...]:
+        """
+        The keys as they are now, the first of which encrypts.
+
+        Raises:
+            Error: OpenSSL is out of memory.
+        """
+        return _keys_of(self._keyring)
+
+    def replace(self, keys: Iterable[TicketKey]) -> None:
+        """
+        Puts *keys* in the place of all that are there, as one.
+
+        Raises:
+            TypeError: one of them is not a :class:`TicketKey`; the ring stays as it was.
+            ValueError: there is none, two have one name, or there are more than 1,000; the ring
+                stays as it was.
+            RuntimeError: the ring is a derived one.
+            Error: OpenSSL is out of memory.
+        """
+        self._must_not_be_derived()
+        self._set(_checked_keys(keys))
+
+    def rotate(self, key: TicketKey | None = None, keep: SupportsIndex = 2) -> None:
+        """
+        Puts a new key in front, which encrypts from now on.
+
+        Args:
+            key: the new key; a random one by default.
+            keep: how many of those that are there still decrypt, the newest first. As long as a
+                ticket lives (:func:`get_session_timeout`), its key should stay.
+
+        Raises:
+            TypeError: *key* is not a :class:`TicketKey`, or *keep* not an integer.
+            ValueError: *keep* is negative or more than 999, or a key that stays has the name of
+                *key*; the ring stays as it was.
+            RuntimeError: the ring is a derived one.
+            Error: OpenSSL is out of memory, or has no random bytes.
+        """
+        self._must_not_be_derived()
+        if key is None:
+            key = TicketKey.generate()
+        _checked_keys([key])
+        kept = checked("keep", keep, 0, _MAX_KEYS - 1)
+        result = lib.openssl_tickets_rotate_keys(self._keyring, key._key, kept)
+        if result < 0:
+            raise ValueError(f"there is a key with the name {key.name.hex()} already")
+        if not result:
+            raise_error("out of memory")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a TicketKeys is not copied or pickled, since its keys are secrets")
+
+    def __repr__(self) -> str:
+        names = ", ".join(key.name.hex() for key in self.keys)
+        derived = f" derived each {self._period} seconds" if self._period is not None else ""
+        return f"<openssl_tickets.TicketKeys{derived}: {names}>"
+
+    def _set(self, keys: list[TicketKey]) -> None:
+        pointers = ffi.new("openssl_tickets_key *[]", [key._key for key in keys])
+        if not lib.openssl_tickets_set_keys(self._keyring, pointers, len(keys)):
+            raise_error("out of memory")
+
+    def _must_not_be_derived(self) -> None:
+        if self._period is not None:
+            raise RuntimeError(
+                "these keys are derived from a secret and the clock, and cannot be set: make "
+                "another TicketKeys, and call set_ticket_keys with it"
+            )
+
+
+def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
+    """
+    Sets what the tickets of *context* are encrypted with.
+
+    They hold for clients of all protocol versions, from the next ticket on. It is done in C:
+    no Python runs, and the GIL is not taken. A ``decrypt`` callback sees the key's name, and
+
+    - for the first key ``SUCCESS`` in TLS 1.2, and ``SUCCESS_RENEW`` in TLS 1.3, as it is without
+      keys of one's own;
+    - for another key of the ring ``SUCCESS_RENEW``;
+    - for a key that the ring does not have ``NO_DECRYPT``.
+
+    After a switch of contexts by server name (SNI), it is the keys of the connection's *first*
+    context that are used. (A program that switches before the handshake: from OpenSSL 3.2 on, its
+    tickets are made with the first context's keys and opened with the other's.)
+
+    For a ticket of one context, process or host to be good for another, they must also have the
+    same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
+    same protocol version, and the ticket's cipher.
+
+    A resumption verifies nothing. Where one of the contexts asks for client certificates and
+    another does not, give them different session id contexts, or with ``ssl`` different rings: a
+    client of the second would be resumed at the first, and has never shown a certificate.
+
+    Args:
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
+        keys: the ring, which may serve other contexts too. What it holds is kept as long as it is
+            needed; keep the object itself to change it, or to have files watched for it. None has
+            the context use a random key of its own again, another than before.
+
+    Raises:
+        TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.
+        LibraryMismatchError: *context* belongs to another libssl.
+        Error: OpenSSL is out of memory, or has no AES.
+
+    Example::
+
+        keys = TicketKeys([TicketKey.generate()])
+        for context in contexts:
+            set_ticket_keys(context, keys)
+
+    libssl: ``SSL_CTX_set_tlsext_ticket_key_evp_cb`` (OpenSSL 3.0).
+    """
+    if keys is not None and not isinstance(keys, TicketKeys):
+        raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
+    ctx = to_ssl_ctx(context).pointer
+    if not lib.openssl_tickets_use_keyring(ctx, keys._keyring if keys is not None else ffi.NULL):
+        raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")
+
+
+def _ticket_key(key: CData) -> TicketKey:
+    """Returns a :class:`TicketKey` that takes over *key*."""
+    self = TicketKey.__new__(TicketKey)
+    self._key = _owned_key(key)
+    return self
+
+
+def _owned_key(key: CData) -> CData:
+    if not key:
+        raise_error("no ticket key could be made")
+    return ffi.gc(key, lib.openssl_tickets_free_key)
+
+
+def _owned_keyring(keyring: CData) -> CData:
+    if not keyring:
+        raise_error("out of memory")
+    return ffi.gc(keyring, lib.openssl_tickets_release_keyring)
+
+
+def _keys_of(keyring: CData, at: int = -1) -> tuple[TicketKey, ...]:
+    """Returns the keys of a keyring: of now, or of another time where they are derived."""
+    copies = ffi.new("openssl_tickets_key *[]", _MAX_KEYS)
+    count = lib.openssl_tickets_get_keys(keyring, at, copies, _MAX_KEYS)
+    if not count:
+        raise_error("the keys could not be had")
+    return tuple(_ticket_key(copies[number]) for number in range(count))
+
+
+def _checked_keys(keys: Iterable[TicketKey]) -> list[TicketKey]:
+    checked_keys = list(keys)
+    names = set()
+    for key in checked_keys:
+        if not isinstance(key, TicketKey):
+            raise TypeError(f"a key must be a TicketKey, not {type(key).__name__}")
+        if key.name in names:
+            raise ValueError(f"two keys have the name {key.name.hex()}")
+        names.add(key.name)
+    if not checked_keys:
+        raise ValueError("a TicketKeys needs at least one key")
+    if len(checked_keys) > _MAX_KEYS:
+        raise ValueError(f"a TicketKeys has at most {_MAX_KEYS} keys, not {len(checked_keys)}")
+    return checked_keys

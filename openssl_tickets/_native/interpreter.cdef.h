@@ -1,0 +1,3 @@
+/* Which interpreter the callbacks of libssl enter. */
+
+int openssl_tickets_enters(uintptr_t builtins);

@@ -1,0 +1,35 @@
+"""
+The main interpreter only: libssl's callbacks find no other.
+
+C code enters Python by the thread that it is on, and the thread does not say which of several
+interpreters the context is of whose callbacks are to run. So a sub-interpreter is refused as this
+package is imported, before there is a context whose callbacks would run in the wrong one, or fail.
+CPython 3.12 and newer refuse the compiled module itself in an interpreter with a GIL of its own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+
+FREE_THREADED = (
+    "openssl_tickets does not support free-threaded builds of CPython yet. Use the ordinary build"
+)
+REFUSED = (
+    "openssl_tickets works in the main interpreter only: libssl's callbacks find no other. "
+    "Use threads or processes; with mod_wsgi, set WSGIApplicationGroup %{GLOBAL}"
+)
+
+# Its import system takes the compiled module for one of its own, with other objects in it.
+if "t" in sys.abiflags:
+    raise ImportError(FREE_THREADED, name="openssl_tickets")
+try:
+    from openssl_tickets._native._libssl import lib
+except ImportError as error:
+    if "subinterpreters" not in str(error):
+        raise
+    raise ImportError(REFUSED, name="openssl_tickets") from error
+
+# In CPython an object's id is its address.
+if not lib.openssl_tickets_enters(id(vars(builtins))):
+    raise ImportError(REFUSED, name="openssl_tickets")

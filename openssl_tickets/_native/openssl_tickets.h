@@ -1,0 +1,150 @@
+/*
+ * The one private header of this package's C files. Each of them compiles alone with it.
+ *
+ * Everything that a build needs comes first, so that the preprocessor can say what is missing:
+ * the headers of OpenSSL's own libssl, 3.0 or newer. An older OpenSSL lacks SSL_new_session_ticket;
+ * LibreSSL and BoringSSL lack the ticket callbacks.
+ */
+#ifndef OPENSSL_TICKETS_H
+#define OPENSSL_TICKETS_H
+
+#include <openssl/opensslv.h>
+#include <openssl/crypto.h>
+
+#if defined(LIBRESSL_VERSION_NUMBER)
+#error "openssl_tickets needs OpenSSL 3.0 or newer, and these headers are LibreSSL's: set OPENSSL_DIR"
+#elif defined(OPENSSL_IS_BORINGSSL) || defined(OPENSSL_IS_AWSLC)
+#error "openssl_tickets needs OpenSSL 3.0 or newer, and these headers are BoringSSL's: set OPENSSL_DIR"
+#elif !defined(OPENSSL_VERSION_NUMBER) || OPENSSL_VERSION_NUMBER < 0x30000000L
+#error "openssl_tickets needs OpenSSL 3.0 or newer, and these headers are older: set OPENSSL_DIR"
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+/* _native/lock.c */
+int openssl_tickets_init(void);
+void openssl_tickets_lock(void);
+void openssl_tickets_unlock(void);
+
+/* _native/interpreter.c */
+int openssl_tickets_enters(uintptr_t builtins);
+
+/* _native/shared_object.c */
+const char *openssl_tickets_file_of(const void *address);
+void *openssl_tickets_symbol_of(const char *file, const char *symbol);
+
+/* _native/errors.c */
+void openssl_tickets_write_unraisable(void *exception, void *object);
+
+/* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
+typedef struct openssl_tickets_keyring openssl_tickets_keyring;
+
+typedef struct {
+    uintptr_t number;          /* under which Python keeps the callbacks; never given out twice */
+    SSL_CTX *ctx;              /* the one that owns the slot */
+    int is_told;               /* under the lock: whether libssl has our ticket callbacks */
+    int asks_generate;         /* under the lock: whether Python has a generate callback */
+    int asks_decrypt;          /* under the lock: the same for decrypt */
+    int announces;             /* under the lock: whether Python has a callback for new sessions */
+    int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
+    openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
+} openssl_tickets_slot;
+
+extern int openssl_tickets_accepted_index;
+
+openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx);
+openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl);
+uintptr_t openssl_tickets_number_of(SSL_CTX *ctx);
+void openssl_tickets_forget_in(uintptr_t table);
+int openssl_tickets_begin_callback(SSL *ssl, SSL_SESSION *offered, void **before);
+void openssl_tickets_end_callback(SSL *ssl, void *before);
+SSL_SESSION *openssl_tickets_offered_session(SSL *ssl);
+int openssl_tickets_is_asked(const SSL *ssl);
+
+/* _core/session.c */
+#define OPENSSL_TICKETS_MAX_ENCODED_SESSION 0xFF00
+
+int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, size_t len);
+int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len);
+int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy);
+void openssl_tickets_free_copy(void *copy, size_t len);
+SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session);
+int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other);
+int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der);
+SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len);
+int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem);
+int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der, size_t *der_len,
+                             size_t *rest);
+int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session);
+
+/* _core/ticket_callback.c; the three in the middle are Python's. */
+#define OPENSSL_TICKETS_STATEFUL 1
+#define OPENSSL_TICKETS_CACHED 2
+
+void openssl_tickets_tell_libssl(openssl_tickets_slot *slot);
+void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt);
+int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number);
+int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t number, int reason);
+SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const char *keyname,
+                                          size_t keyname_len, SSL_TICKET_STATUS status,
+                                          uintptr_t number, const char *appdata,
+                                          size_t appdata_len);
+int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len);
+int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);
+
+/* _core/new_session.c; the last is Python's. */
+void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback);
+void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session);
+void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
+                                 uintptr_t number);
+
+/* _core/ticket_keys.c */
+#define OPENSSL_TICKETS_KEY_NAME_LEN 16
+#define OPENSSL_TICKETS_MAX_SECRET_LEN 32
+
+typedef struct {
+    unsigned char name[OPENSSL_TICKETS_KEY_NAME_LEN];
+    unsigned char hmac_key[OPENSSL_TICKETS_MAX_SECRET_LEN];
+    unsigned char aes_key[OPENSSL_TICKETS_MAX_SECRET_LEN];
+    size_t secret_len;         /* 32 of each, with AES-256; or 16, with AES-128 */
+} openssl_tickets_key;
+
+openssl_tickets_key *openssl_tickets_new_key(const unsigned char *name,
+                                             const unsigned char *hmac_key,
+                                             const unsigned char *aes_key, size_t secret_len);
+void openssl_tickets_free_key(openssl_tickets_key *key);
+int openssl_tickets_same_key(const openssl_tickets_key *one, const openssl_tickets_key *other);
+openssl_tickets_keyring *openssl_tickets_new_keyring(void);
+openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char *secret,
+                                                             size_t secret_len, int64_t period,
+                                                             int64_t accept_for);
+void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring);
+int openssl_tickets_set_keys(openssl_tickets_keyring *keyring, openssl_tickets_key **keys,
+                             size_t count);
+int openssl_tickets_rotate_keys(openssl_tickets_keyring *keyring, const openssl_tickets_key *key,
+                                size_t keep);
+size_t openssl_tickets_get_keys(openssl_tickets_keyring *keyring, int64_t at,
+                                openssl_tickets_key **copies, size_t room);
+int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring);
+
+/* _adapters/stdlib.c */
+int openssl_tickets_append_object_at(uintptr_t list);
+
+/* Whether ssl speaks a version before TLS 1.3, whose tickets are made from the session itself. */
+static inline int openssl_tickets_before_tls13(const SSL *ssl)
+{
+    switch (SSL_version(ssl)) {
+    case TLS1_VERSION:
+    case TLS1_1_VERSION:
+    case TLS1_2_VERSION:
+    case DTLS1_VERSION:
+    case DTLS1_2_VERSION:
+        return 1;
+    }
+    return 0;
+}
+
+#endif

@@ -1,0 +1,42 @@
+"""Which file a piece of a loaded library is from; nothing here follows a pointer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from openssl_tickets._native import _libssl
+from openssl_tickets._native._libssl import ffi, lib
+
+
+def file_of(address: Any) -> str | None:
+    """Returns the loaded file that *address* is in, a pointer of any cffi; None if in none."""
+    return _text(lib.openssl_tickets_file_of(ffi.cast("void *", address)))
+
+
+def libssl_of(file: str) -> str | None:
+    """
+    Returns the file of the libssl that the loaded shared object *file* calls.
+
+    It is None where *file* is not loaded, or has a libssl inside that it keeps for itself.
+    """
+    symbol = symbol_of(file, "SSL_CTX_new")
+    return file_of(symbol) if symbol is not None else None
+
+
+def symbol_of(file: str, symbol: str) -> Any:
+    """
+    Returns the address that *symbol* has for the loaded shared object *file*.
+
+    It is None where *file* is not loaded, or neither has it nor is linked to what has it.
+    """
+    return lib.openssl_tickets_symbol_of(os.fsencode(file), symbol.encode()) or None
+
+
+def our_libssl() -> str | None:
+    """Returns the file of the libssl that this package calls."""
+    return libssl_of(_libssl.__file__)
+
+
+def _text(string: Any) -> str | None:
+    return os.fsdecode(ffi.string(string)) if string else None

@@ -1,0 +1,1 @@
+"""All of pyOpenSSL on the system's libssl."""

@@ -1,0 +1,161 @@
+"""Putting all of pyOpenSSL on the system's libssl."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import types
+import warnings
+from typing import Any
+
+from openssl_tickets._adapters import pyopenssl
+from openssl_tickets._native.errors import drain_error_queue
+from openssl_tickets._native.library import OPENSSL_VERSION
+
+# The first and the last pyOpenSSL whose own tests pass on our binding, see tests/suites/.
+TESTED_PYOPENSSL = ((25, 0), (26, 4))
+_TESTED = " to ".join(".".join(map(str, version)) for version in TESTED_PYOPENSSL)
+
+_lock = threading.RLock()
+
+
+def use_system_openssl() -> None:
+    """
+    Makes pyOpenSSL run on the system's libssl, in the whole process.
+
+    pyOpenSSL from the package index brings an OpenSSL of its own, inside cryptography's wheel;
+    its contexts mean nothing to the system's libssl, which this package is linked to. Call this
+    before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it. To run a
+    program that cannot be changed, see ``python -m openssl_tickets run``.
+
+    It does nothing where pyOpenSSL is on the same libssl already, as from Linux distributions.
+    cryptography itself stays on its own OpenSSL: pyOpenSSL and cryptography exchange keys and
+    certificates as DER, so the two live side by side. It may be called again, and by several
+    threads at once.
+
+    Where it puts a pyOpenSSL on the system's libssl that is older or newer than those it was
+    tested with (25.0 to 26.4), it gives a ``RuntimeWarning``, once. What such a pyOpenSSL asks of
+    libssl and is not bound raises an AttributeError that says so.
+
+    Raises:
+        ImportError: pyOpenSSL is not installed.
+        LibraryMismatchError: ``OpenSSL`` has been imported before, on another libssl. It is too
+            late then; the message says what to do.
+
+    Example::
+
+        import openssl_tickets
+
+        openssl_tickets.use_system_openssl()
+
+        from OpenSSL import SSL
+    """
+    with _lock:
+        if "OpenSSL._util" in sys.modules:
+            import OpenSSL  # noqa: F401 (to its end: another thread may be at it)
+        else:
+            _import_pyopenssl()
+        pyopenssl.prove_same_libssl()
+
+
+def _import_pyopenssl() -> None:
+    # pyOpenSSL takes what this class offers when it is imported, and never looks again.
+    import cryptography.hazmat.bindings.openssl.binding
+
+    binding: Any = cryptography.hazmat.bindings.openssl.binding
+    original = binding.Binding
+    if pyopenssl.is_our_libssl(original().lib):
+        import OpenSSL
+
+        return
+    binding.Binding = _stand_in(original)
+    try:
+        import OpenSSL
+    finally:
+        binding.Binding = original
+    _warn_if_untested(OpenSSL.__version__)
+
+
+def _stand_in(original: Any) -> type:
+    """Returns a class that is ``SystemBinding`` for pyOpenSSL, and *original* for all others."""
+
+    class Binding(original):  # type: ignore[misc]
+        def __new__(cls) -> Any:
+            # Any thread may import something of cryptography meanwhile, or pyOpenSSL itself.
+            asked_by = sys._getframe(1).f_globals.get("__name__")
+            return SystemBinding() if asked_by == "OpenSSL._util" else original()
+
+    return Binding
+
+
+class SystemBinding:
+    """What cryptography's ``Binding`` is to pyOpenSSL: ``ffi`` and ``lib``, for the system's."""
+
+    def __init__(self) -> None:
+        from openssl_tickets._system_openssl import _pyopenssl
+
+        if _cryptography_has_legacy_algorithms():
+            _pyopenssl.lib.OSSL_PROVIDER_try_load(_pyopenssl.ffi.NULL, b"legacy", 1)
+            drain_error_queue()  # where the system has no such file, pyOpenSSL does without
+        self.ffi = _pyopenssl.ffi
+        self.lib = _as_module(_pyopenssl.lib)
+
+
+def _cryptography_has_legacy_algorithms() -> bool:
+    """Whether cryptography has loaded OpenSSL's legacy provider for itself: blowfish, RC2, ..."""
+    rust = sys.modules.get("cryptography.hazmat.bindings._rust")
+    binding = sys.modules["cryptography.hazmat.bindings.openssl.binding"]
+    # cryptography 42 and newer keep it in the one, and older in the other.
+    places = (getattr(rust, "openssl", None), binding.Binding)
+    return any(getattr(place, "_legacy_provider_loaded", False) for place in places)
+
+
+# What an OpenSSL may lack, under the switch that tells pyOpenSSL so.
+_CONDITIONAL_NAMES = {
+    "Cryptography_HAS_SSL_GET0_GROUP_NAME": ["SSL_get0_group_name"],
+    "Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING": ["SSL_R_UNEXPECTED_EOF_WHILE_READING"],
+}
+
+
+def _as_module(lib: Any) -> types.ModuleType:
+    """Returns a module with the attributes of *lib*, which users of pyOpenSSL may replace."""
+    module = types.ModuleType("openssl_tickets._system_openssl._pyopenssl.lib")
+    names = {name: getattr(lib, name) for name in dir(lib)}
+    lacking = {
+        name
+        for switch, conditional in _CONDITIONAL_NAMES.items()
+        if not names[switch]
+        for name in conditional
+    }
+    for name in lacking:
+        del names[name]
+
+    def __getattr__(name: str) -> Any:
+        if name in lacking:
+            reason = f"{OPENSSL_VERSION} does not have it"
+        elif name.startswith("__"):
+            reason = "a module of its kind has none"
+        else:
+            reason = (
+                f"openssl_tickets binds what pyOpenSSL {_TESTED} use of OpenSSL, and it is not "
+                "among that. Please report this, with what `python -m openssl_tickets doctor` "
+                "prints, or install one of these versions"
+            )
+        raise AttributeError(f"no {name!r} in {module.__name__}: {reason}", name=name, obj=module)
+
+    vars(module).update(names, _original_lib=lib, __getattr__=__getattr__)
+    return module
+
+
+def _warn_if_untested(version: str) -> None:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    oldest, newest = TESTED_PYOPENSSL
+    if not oldest <= numbers <= newest:
+        warnings.warn(
+            f"pyOpenSSL {version} has not been tested on the system's libssl, only {_TESTED} have: "
+            "a function that it needs may not be bound. Please report what fails, or install one "
+            "of these versions.",
+            RuntimeWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,1 @@
+"""The server and the certificates behind the fixtures, the demo and `serve`."""

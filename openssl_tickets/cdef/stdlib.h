@@ -1,7 +1,0 @@
-/* The standard library's ssl: from a connection of libssl to the object that _ssl has made for it. */
-
-SSL_CTX *SSL_get_SSL_CTX(const SSL *ssl);
-void *SSL_get_ex_data(const SSL *ssl, int idx);
-
-/* csrc/stdlib.c */
-int openssl_tickets_append_object_at(uintptr_t list);
