@@ -24,7 +24,7 @@ if os.environ.get("OPENSSL_TICKETS_TESTS") == "distro" and not importlib.util.fi
 import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._native._libssl import lib
-from tests import tls
+from tests.support import tls
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("tests", deadline=None)

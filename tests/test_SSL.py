@@ -12,7 +12,7 @@ import OpenSSL.SSL
 import pytest
 
 from openssl_tickets import SSL
-from tests import tls
+from tests.support import tls
 
 
 def test_has_all_of_openssl_ssl() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell import TIMEOUT, examples
+from tests.support.shell import TIMEOUT, examples
 
 pytestmark = pytest.mark.slow
 

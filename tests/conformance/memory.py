@@ -8,7 +8,6 @@ from typing import Any
 
 import openssl_tickets
 from openssl_tickets import SSL, Session
-from tests import native, tls
 from tests.conformance.server import (
     FATAL,
     LIBRARIES,
@@ -19,6 +18,7 @@ from tests.conformance.server import (
     alert_name,
 )
 from tests.conformance.table import Case
+from tests.support import native, tls
 
 
 class Memory:

@@ -18,8 +18,8 @@ import trustme
 import openssl_tickets
 from openssl_tickets import SSL, ReceivedTicket, TicketReturn
 from openssl_tickets._adapters import to_ssl_ctx
-from tests import native, stdlib_tls, tls
 from tests.conformance.table import Case
+from tests.support import native, stdlib_tls, tls
 
 APPDATA = b"what generate returned"
 LIBRARIES: dict[str, ModuleType] = {"pyOpenSSL": tls, "ssl": stdlib_tls}

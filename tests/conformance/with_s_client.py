@@ -12,10 +12,10 @@ from typing import Any, Literal
 import openssl_tickets
 from openssl_tickets import Session
 from openssl_tickets.s_client import SClient, SClientEnded, SClientResult, SClientTimeout, Ticket
-from tests import tls
 from tests.conformance.observe import observe
 from tests.conformance.server import RAISED, TLS_ERRORS, Files, Server
 from tests.conformance.table import Case, Outcome
+from tests.support import tls
 
 REPLY = b"welcome\n"
 _numbers = itertools.count()

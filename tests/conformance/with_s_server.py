@@ -15,11 +15,11 @@ from typing import Any
 import openssl_tickets
 from openssl_tickets import SSL, Session
 from openssl_tickets.s_client import SClient
-from tests import tls
 from tests.conformance.memory import Client
 from tests.conformance.server import Files
 from tests.conformance.table import Case, Outcome
 from tests.conformance.with_s_client import new_session_file, s_client
+from tests.support import tls
 
 _CLIENTS = ("s_client", "pyOpenSSL", "ssl")
 

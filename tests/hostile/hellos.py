@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 import openssl_tickets
 from openssl_tickets import Session
 from openssl_tickets._native._libssl import lib
-from tests import der
 from tests.hostile.servers import ALERTS, SSL_ERRORS, Server
+from tests.support import der
 
 ALERT, HANDSHAKE = 21, 22  # records
 CLIENT_HELLO, SERVER_HELLO = 1, 2  # messages

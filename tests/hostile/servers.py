@@ -21,7 +21,7 @@ from openssl_tickets import (
     TicketStatus,
 )
 from openssl_tickets._native._libssl import lib
-from tests.ends import End
+from tests.support.ends import End
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 SSL_ERRORS = (SSL.Error, ssl.SSLError)

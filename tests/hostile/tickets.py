@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openssl_tickets import Session, TicketKey, TicketKeys, TicketStatus
-from tests import der
 from tests.hostile import hellos, servers
 from tests.hostile.servers import FULL, UNSENT, Seen, Server, Setting
+from tests.support import der
 
 PATTERNS = (0x01, 0x80, 0xFF)
 SIZES = (

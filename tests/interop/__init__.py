@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from openssl_tickets import SSL
-from tests import native, tls
+from tests.support import native, tls
 
 # What the client's line is answered with. It comes after the tickets of the handshake, so a client
 # that has it has them all.

@@ -17,7 +17,8 @@ import pytest
 
 import openssl_tickets
 from openssl_tickets import SSL, Session, TicketKey, s_client
-from tests import interop, tls
+from tests import interop
+from tests.support import tls
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def get() -> Callable[..., tuple[str, Session]]:
 
 class PythonServer:
     """
-    A server of ours: in memory, on pyOpenSSL (``module`` is ``tests.tls``) or the standard ``ssl``.
+    A server of ours in memory: pyOpenSSL's (``module`` is ``tests.support.tls``) or ``ssl``'s.
 
     ``statuses`` has what its ``decrypt`` has been shown.
     """

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from openssl_tickets import Session
 from openssl_tickets.redis_keys import RedisTicketKeys
-from tests import tls
+from tests.support import tls
 
 
 class Host:

@@ -19,7 +19,7 @@ from cheroot.ssl.pyopenssl import pyOpenSSLAdapter
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketReturn
 from openssl_tickets.s_client import Alert, SClientResult
-from tests import tls
+from tests.support import tls
 
 # cheroot loads its keys and certificates in ways that pyOpenSSL 26 advises against.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:cheroot.ssl.pyopenssl")

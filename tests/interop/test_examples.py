@@ -29,7 +29,7 @@ import trustme
 
 from openssl_tickets import s_client
 from openssl_tickets.s_client import Alert, SClientResult
-from tests import tls
+from tests.support import tls
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = EXAMPLES / "README.md"

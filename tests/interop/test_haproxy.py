@@ -21,7 +21,7 @@ import pytest
 
 from openssl_tickets import TicketKey, TicketStatus
 from openssl_tickets.ticket_key_files import load_haproxy_keys, save_haproxy_keys
-from tests import stdlib_tls, tls
+from tests.support import stdlib_tls, tls
 
 CONFIG = """
 defaults

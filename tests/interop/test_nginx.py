@@ -25,7 +25,7 @@ from openssl_tickets.ticket_key_files import (
     save_apache_key,
     save_nginx_key,
 )
-from tests import stdlib_tls, tls
+from tests.support import stdlib_tls, tls
 
 CONFIG = """
 daemon off;

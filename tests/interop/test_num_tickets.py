@@ -10,7 +10,8 @@ import pytest
 
 import openssl_tickets
 from openssl_tickets.s_client import SClient, SClientResult
-from tests import interop, tls
+from tests import interop
+from tests.support import tls
 
 TICKET_BLOCK = "Post-Handshake New Session Ticket arrived:"
 

@@ -18,13 +18,13 @@ import pytest
 
 import openssl_tickets
 from openssl_tickets import TicketKey, TicketKeys, TicketReturn, TicketStatus
-from tests import stdlib_tls, tls
 from tests.interop import peers
 from tests.interop.peers.gnutls import GnutlsCli, Libgnutls
 from tests.interop.peers.golang import Go, build
 from tests.interop.peers.node import Node
 from tests.interop.peers.server import ERRORS, Policy, Server
 from tests.interop.peers.tlslite_ng import TlsliteNg
+from tests.support import stdlib_tls, tls
 
 ABORT, IGNORE, IGNORE_RENEW, USE, USE_RENEW = TicketReturn
 NO_DECRYPT, SUCCESS_RENEW = TicketStatus.NO_DECRYPT, TicketStatus.SUCCESS_RENEW

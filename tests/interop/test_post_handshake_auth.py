@@ -13,7 +13,8 @@ import pytest
 import openssl_tickets
 from openssl_tickets import SSL, Error, Session
 from openssl_tickets.s_client import Alert, SClient, SClientEnded
-from tests import interop, tls
+from tests import interop
+from tests.support import tls
 
 ANNOUNCED = ("-enable_pha",)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import stdlib_tls, tls
+from tests.support import stdlib_tls, tls
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "prefork_server.py"
 WORKERS = 4

@@ -30,7 +30,8 @@ import trustme
 
 from openssl_tickets import ReceivedTicket, Session, s_client
 from openssl_tickets.s_client import SClientResult
-from tests import interop, stdlib_tls, tls
+from tests import interop
+from tests.support import stdlib_tls, tls
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AT_ONCE = 4

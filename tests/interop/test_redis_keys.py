@@ -25,7 +25,7 @@ import redis
 
 from openssl_tickets import SSL, TicketKey, TicketKeys, set_ticket_keys
 from openssl_tickets.redis_keys import RedisTicketKeys
-from tests import processes, tls
+from tests.support import processes, tls
 
 TIMEOUT = 60.0  # seconds; only a failure takes as long
 FAST: dict[str, Any] = {"period": 1.0, "accept_for": 5.0, "poll_interval": 0.1}

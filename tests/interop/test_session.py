@@ -13,7 +13,8 @@ import pytest
 
 import openssl_tickets
 from openssl_tickets.s_client import SClientResult
-from tests import interop, stdlib_tls, tls
+from tests import interop
+from tests.support import stdlib_tls, tls
 
 
 @pytest.fixture(params=["OpenSSL", "ssl"])

@@ -16,7 +16,8 @@ from cryptography import x509
 import openssl_tickets
 from openssl_tickets import SSL, ReceivedTicket, TicketReturn, TicketStatus
 from openssl_tickets.s_client import Alert, SClient, SClientResult
-from tests import interop, tls
+from tests import interop
+from tests.support import tls
 
 ABORT, IGNORE, IGNORE_RENEW, USE, USE_RENEW = TicketReturn
 INTERNAL_ERROR = Alert(80, "internal_error")

@@ -19,7 +19,8 @@ import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._system_openssl import _pyopenssl
 from openssl_tickets.s_client import Alert, SClient, SClientResult
-from tests import interop, tls
+from tests import interop
+from tests.support import tls
 
 Ask = Callable[..., SClientResult]
 

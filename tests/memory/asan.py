@@ -25,22 +25,22 @@ FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 # test_keys), of programs around it (demo, doctor, readme, run, s_client, interop), of the build.
 TESTS = (
     "tests/test_SSL.py",
-    "tests/test_callbacks.py",
-    "tests/test_errors.py",
-    "tests/test_interpreter.py",
-    "tests/test_num_tickets.py",
-    "tests/test_post_handshake_auth.py",
-    "tests/test_session.py",
-    "tests/test_session_cache.py",
-    "tests/test_session_callback.py",
-    "tests/test_stdlib.py",
-    "tests/test_ticket_callback.py",
-    "tests/test_ticket_keys.py",
+    "tests/core/test_callbacks.py",
+    "tests/native/test_errors.py",
+    "tests/native/test_interpreter.py",
+    "tests/core/test_num_tickets.py",
+    "tests/core/test_post_handshake_auth.py",
+    "tests/core/test_session.py",
+    "tests/core/test_session_lifetime.py",
+    "tests/core/test_new_session.py",
+    "tests/adapters/test_stdlib.py",
+    "tests/core/test_ticket_callback.py",
+    "tests/core/test_ticket_keys.py",
 )
 # Each with its reason.
 LEFT_OUT = {
-    "tests/test_ticket_keys.py::TestProcesses::test_wiped": "it looks through all the memory of a "
-    "process, of which AddressSanitizer takes terabytes",
+    "tests/core/test_ticket_keys.py::TestProcesses::test_wiped": "it looks through all the "
+    "memory of a process, of which AddressSanitizer takes terabytes",
 }
 
 

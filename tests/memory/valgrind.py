@@ -21,12 +21,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 from tests.memory.instrumented import Finding, conclude, pytest_command, python_with, run  # noqa: E402
 
 TESTS = (
-    "tests/test_ticket_callback.py",
-    "tests/test_ticket_keys.py",
-    "tests/test_session.py",
-    "tests/test_num_tickets.py",
-    "tests/test_session_cache.py",
-    "tests/test_errors.py",
+    "tests/core/test_ticket_callback.py",
+    "tests/core/test_ticket_keys.py",
+    "tests/core/test_session.py",
+    "tests/core/test_num_tickets.py",
+    "tests/core/test_session_lifetime.py",
+    "tests/native/test_errors.py",
 )
 # Each with its reason; these are names that pytest's -k takes.
 LEFT_OUT = {

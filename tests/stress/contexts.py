@@ -12,9 +12,9 @@ import openssl_tickets
 from openssl_tickets import SSL, TicketKey, TicketKeys
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._core import callbacks
-from tests import native
 from tests.stress import libraries
 from tests.stress.outcome import HEAP_IS_KNOWN, Memory, Outcome
+from tests.support import native
 
 AT_A_TIME = 100
 NOISE = (50_000, 300)  # bytes, objects, in all

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from openssl_tickets import SSL, Session, get_session, set_session_timeout, stdlib
-from tests import stdlib_tls, tls
+from tests.support import stdlib_tls, tls
 
 MODULES: dict[str, Any] = {"pyOpenSSL": tls, "ssl": stdlib_tls}
 REFUSALS = {"pyOpenSSL": SSL.Error, "ssl": ssl.SSLError}

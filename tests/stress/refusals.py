@@ -14,10 +14,10 @@ from typing import Any
 import openssl_tickets
 from openssl_tickets import ReceivedTicket
 from openssl_tickets._adapters import to_ssl_ctx
-from tests import native
 from tests.stress import libraries
 from tests.stress.outcome import HEAP_IS_KNOWN, Memory, Outcome
 from tests.stress.resumptions import HEAP_PER_RESUMPTION, STEP, figures, judge, measure
+from tests.support import native
 
 ABORT_LEAKS = 100  # bytes and more, each: what is less is no leak of a session
 NOISE = (150_000, 300)  # bytes, objects: it takes some thousands until all places are in use

@@ -17,9 +17,9 @@ from openssl_tickets import (
     TicketReturn,
     adapters,
 )
-from tests import native
 from tests.stress import libraries
 from tests.stress.outcome import HEAP_IS_KNOWN, Memory, Outcome, kilobytes
+from tests.support import native
 
 STEP = 1000  # resumptions between two looks at the memory
 

@@ -299,7 +299,7 @@ def tests_of_sdist(python: Python, package: Path, source: Path, folder: Path) ->
     folder.mkdir()
     own = environment(python, folder / "venv")
     install(own, f"{package}[pyopenssl]", *("hypothesis", "pytest", "setuptools", "trustme"))
-    tests = ("tests/test_num_tickets.py", "tests/test_packaging.py")
+    tests = ("tests/core/test_num_tickets.py", "tests/project/test_packaging.py")
     pytest = ["-q", "-p", "no:cacheprovider", *tests]
     return run(own.with_name("pytest"), *pytest, folder=source).splitlines()[-1].strip("= ")
 

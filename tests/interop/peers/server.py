@@ -12,8 +12,8 @@ from typing import Any
 
 import openssl_tickets
 from openssl_tickets import SSL, ReceivedTicket, TicketReturn, TicketStatus
-from tests import native, tls
 from tests.interop import peers
+from tests.support import native, tls
 
 ERRORS = (OSError, SSL.Error)  # what connections end with, of ssl and of pyOpenSSL
 

@@ -1,0 +1,1 @@
+"""From Python objects to libssl's, and back."""

@@ -1,0 +1,157 @@
+"""Sub-interpreters of every kind that this Python has: each is refused, and told why."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from openssl_tickets._native.interpreter import FREE_THREADED, REFUSED
+from tests.support import processes
+
+ROOT = str(Path(__file__).parents[2])
+
+# What makes a sub-interpreter and runs `code` in it.
+KINDS = {
+    "legacy": """
+        import _testcapi  # Py_NewInterpreter, as an embedding program does
+        assert _testcapi.run_in_subinterp(code) == 0
+        """,
+    "shared GIL": """
+        try:
+            import _interpreters as interpreters
+            made = interpreters.create("legacy")
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+            made = interpreters.create(isolated=False)
+        assert interpreters.run_string(made, code) is None
+        interpreters.destroy(made)
+        """,
+    "own GIL": """
+        try:
+            import _interpreters as interpreters
+            made = interpreters.create("isolated")
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+            made = interpreters.create(isolated=True)
+        assert interpreters.run_string(made, code) is None
+        interpreters.destroy(made)
+        """,
+    "concurrent.interpreters": """
+        from concurrent import interpreters
+        made = interpreters.create()
+        made.exec(code)
+        made.close()
+        """,
+    # The first thing that this thread has of Python is then the sub-interpreter.
+    "on a thread": """
+        import threading
+        import _testcapi
+        statuses = []
+        run = lambda: statuses.append(_testcapi.run_in_subinterp(code))
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert statuses == [0]
+        """,
+}
+NEEDS = {
+    "legacy": ["_testcapi"],
+    "shared GIL": ["_interpreters", "_xxsubinterpreters"],
+    "own GIL": ["_interpreters", "_xxsubinterpreters"],
+    "concurrent.interpreters": ["concurrent.interpreters"],
+    "on a thread": ["_testcapi"],
+}
+
+
+def has_module(name: str) -> bool:
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("first", ["", "import openssl_tickets"], ids=["alone", "after the main"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_is_refused(kind: str, first: str, tmp_path: Path) -> None:
+    """An import in a sub-interpreter raises an ImportError that names the remedy."""
+    if not any(has_module(name) for name in NEEDS[kind]):
+        pytest.skip(f"this Python has no {' or '.join(NEEDS[kind])}")
+    told = tmp_path / "told"
+    code = textwrap.dedent(
+        f"""
+        import json, sys
+        sys.path[:] = {sys.path!r}
+        seen = []
+        for _ in range(2):
+            try:
+                import openssl_tickets
+            except ImportError as error:
+                seen.append((str(error), error.name))
+            else:
+                seen.append("imported")
+        try:
+            from openssl_tickets import SSL
+        except ImportError as error:
+            seen.append((str(error), error.name))
+        with open({str(told)!r}, "w") as file:
+            json.dump(seen, file)
+        """
+    )
+    source = "\n".join([first, f"code = {code!r}", textwrap.dedent(KINDS[kind])])
+    processes.run(source)
+    assert json.loads(told.read_text()) == [[REFUSED, "openssl_tickets"]] * 3
+
+
+@pytest.mark.skipif(not has_module("_testcapi"), reason="this Python has no _testcapi")
+def test_main_goes_on(server_file: Path) -> None:
+    """After a sub-interpreter was refused and is gone, callbacks of the main one run as before."""
+    output = processes.run(
+        textwrap.dedent(
+            f"""
+            import sys, _testcapi, threading
+            sys.path.append({ROOT!r})
+            import openssl_tickets
+            from tests.support import stdlib_tls, tls
+            code = "import sys; sys.path[:] = " + repr(sys.path)
+            code += "\\ntry:\\n import openssl_tickets\\nexcept ImportError: pass"
+            assert _testcapi.run_in_subinterp(code) == 0
+            seen = []
+            def shake():
+                for module in (tls, stdlib_tls):
+                    contexts = module.server_context({str(server_file)!r}), module.client_context()
+                    openssl_tickets.set_session_ticket_callback(
+                        contexts[0], lambda *_: seen.append(None))
+                    openssl_tickets.set_num_tickets(contexts[0], 1)
+                    module.Pair(*contexts).handshake()
+            shake()
+            thread = threading.Thread(target=shake)
+            thread.start()
+            thread.join()
+            print(len(seen))
+            """
+        )
+    )
+    assert output == "4\n"
+
+
+def test_free_threaded_build_is_refused() -> None:
+    """An import on a free-threaded build raises an ImportError that says so."""
+    output = processes.run(
+        textwrap.dedent(
+            """
+            import sys
+            if "t" not in sys.abiflags:
+                sys.abiflags += "t"  # as it is there
+            try:
+                import openssl_tickets
+            except ImportError as error:
+                print(error, "_cffi_backend" in sys.modules)
+            """
+        )
+    )
+    assert output == f"{FREE_THREADED} False\n"

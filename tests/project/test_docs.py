@@ -1,0 +1,874 @@
+"""
+The documentation in docs/: every block of code in it is run, and its tables are in order.
+
+A block has a name, in a comment above it (``<!-- example: name -->``), and is run as it stands
+there but for the port. A test gets the blocks that it runs by :func:`runs`, and one that no test
+gets is a failure. Programs that are shown whole are those in examples/, which have tests of their
+own.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import importlib
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trustme
+
+import openssl_tickets
+from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, set_ticket_keys
+from openssl_tickets.ticket_key_files import save_haproxy_keys, save_nginx_key
+from tests.support import stdlib_tls, tls
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+CODE = {"python", "pycon", "sh", "bash", "shell", "console"}
+OUTPUT = {"text", "diff"}
+DIRECTIVES = {"{eval-rst}", "{literalinclude}", "{raw}", "{toctree}"}
+
+NOT_RUN = {
+    ("index.md", "install"): "tox builds and installs the package, for these very tests",
+    ("learn/install.md", "install"): "tox builds and installs the package, for these very tests",
+}
+
+# A release is not to be tried out.
+PAGES_NOT_RUN = {"releasing.md"}
+
+# Pages with blocks of their own, each of them run by this file. Others are run by a test that names
+# them, or have only commands of tox.
+OURS = ("index.md", "learn/*.md", "recipes/*.md", "understand/*.md", "reference/*.md")
+
+
+class Block(NamedTuple):
+    """A fenced block: its name (None where it has none), its language, its lines."""
+
+    name: str | None
+    language: str
+    source: str
+
+
+_FENCE = re.compile(
+    r"(?:^ *<!-- example: (?P<name>[\w-]+) -->\n)?"
+    r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}|:{3,})(?P<language>[^\n]*)\n"
+    r"(?P<source>.*?)^(?P=indent)(?P=fence)$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def blocks_of(text: str) -> list[Block]:
+    return [
+        Block(found["name"], found["language"].strip(), textwrap.dedent(found["source"]))
+        for found in _FENCE.finditer(text)
+    ]
+
+
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
+OUR_PAGES = {path.relative_to(DOCS).as_posix() for each in OURS for path in DOCS.glob(each)}
+EXAMPLES = {
+    (page, block.name): block.source
+    for page in sorted(OUR_PAGES)
+    for block in blocks_of(PAGES[page])
+    if block.name is not None
+}
+
+_run: set[tuple[str, str | None]] = set()
+
+
+def runs(*groups: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Hands a test *sources*: the blocks of a page with these names; for each group once."""
+    given = []
+    for page, *names in groups:
+        keys = [(page, name) for name in names]
+        _run.update(keys)
+        given.append(pytest.param([EXAMPLES[key] for key in keys], id=page))
+    return pytest.mark.parametrize("sources", given)
+
+
+def test_every_block_is_run() -> None:
+    """No block of code is passed over: each has a name, and a test that gets it."""
+    for page in sorted(OUR_PAGES):
+        for block in blocks_of(PAGES[page]):
+            language = block.language.split()[0] if block.language else ""
+            assert language in CODE | OUTPUT | DIRECTIVES, f"{page}: {block.source}"
+            if language in CODE:
+                assert block.name, f"{page} has a block without a name: {block.source}"
+                assert ((page, block.name) in _run) != ((page, block.name) in NOT_RUN), (
+                    f"no test runs {block.name} of {page}"
+                )
+        names = [block.name for block in blocks_of(PAGES[page]) if block.name]
+        assert len(names) == len(set(names)), f"two blocks of {page} have one name"
+        assert PAGES[page].count("<!-- example:") == len(names), f"{page}: a name without a block"
+    assert _run | set(NOT_RUN) == set(EXAMPLES)
+
+
+def test_fences_are_found() -> None:
+    """Where the fences of a page are not in order, it is noticed."""
+    for page, text in PAGES.items():
+        fences = re.findall(r"^ *(?:```|~~~|:::)", text, re.MULTILINE)
+        assert len(fences) == 2 * len(blocks_of(text)), page
+
+
+def test_other_pages_have_tests() -> None:
+    """The blocks of the pages that are not ours are commands of tox, or a test names the page."""
+    tests = [path.read_text() for path in ROOT.glob("tests/**/*.py") if path != Path(__file__)]
+    for page in sorted(set(PAGES) - OUR_PAGES - PAGES_NOT_RUN):
+        if not any(Path(page).name in text for text in tests):
+            for block in blocks_of(PAGES[page]):
+                if block.language.split()[:1] and block.language.split()[0] in CODE:
+                    assert re.fullmatch(r"tox run( -e [\w,.-]+)?\n", block.source), (
+                        f"no test runs what is in {page}: {block.source}"
+                    )
+
+
+def test_commands_of_tox_exist() -> None:
+    """Whatever the pages say to run with tox is in tox.ini."""
+    tox = configparser.RawConfigParser()
+    tox.read(ROOT / "tox.ini")
+    there = {section.removeprefix("testenv:") for section in tox.sections()} | {"py"}
+    for page, text in PAGES.items():
+        for names in re.findall(r"tox run\s+-e\s+([\w,.-]*\w)", text):
+            assert set(names.split(",")) <= there, f"{page}: tox has no {names}"
+
+
+def test_examples_are_shown_and_tested() -> None:
+    """Each program of examples/ is shown, and each that is shown is one that tests run."""
+    shown = set()
+    for page in OUR_PAGES:
+        for block in blocks_of(PAGES[page]):
+            if block.language.startswith("{literalinclude}"):
+                path = (DOCS / page).parent / block.language.split()[1]
+                assert path.is_file(), f"{page} shows what is not there: {path}"
+                assert path.resolve().parent == ROOT / "examples"
+                shown.add(path.stem)
+    there = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert shown == there
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "interop").glob("test_*.py"))
+    tested = {name for name in there if re.search(rf'"{name}(?:\.py)?"', tests)}
+    for name in sorted(tested):
+        tested |= there & set(
+            re.findall(r"^import (\w+)$", (ROOT / f"examples/{name}.py").read_text(), re.MULTILINE)
+        )
+    assert tested == there
+
+
+# What the blocks are run with.
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_file: Path, ca_file: Path) -> Path:
+    """A folder of its own, with what most blocks need, which is the current one."""
+    (tmp_path / "server.pem").write_bytes(server_file.read_bytes())
+    (tmp_path / "ca.pem").write_bytes(ca_file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def execute(source: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    names = {} if names is None else names
+    exec(source, names)  # noqa: S102 (it is ours)
+    return names
+
+
+def shell(
+    commands: str, folder: Path, timeout: float = 3 * tls.TIMEOUT
+) -> subprocess.CompletedProcess[str]:
+    """Runs *commands* in *folder*, where ``python`` is this one."""
+    programs = folder / "programs"
+    for name in ("programs/python", ".venv/bin/python"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (folder / name).chmod(0o755)
+    return subprocess.run(
+        ["sh", "-eu", "-c", commands],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as plain:
+        return int(plain.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(source: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a server as a program of its own; yields when it listens."""
+    (folder / "server.py").write_text(source.replace("4433", str(port)))
+    server = subprocess.Popen(
+        [sys.executable, "-I", "server.py"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield server
+    finally:
+        server.kill()
+        _, errors = server.communicate(timeout=tls.TIMEOUT)
+    assert not errors, errors.decode()
+
+
+def visit_when_up(port: int, **options: Any) -> s_client.SClientResult:
+    """Visits a server as soon as it listens; one connection is all that it may serve."""
+    end = time.monotonic() + tls.TIMEOUT
+    while True:
+        try:
+            return s_client.run("localhost", port, ca_file="ca.pem", **options)
+        except s_client.SClientRefused:
+            assert time.monotonic() < end, "the server does not listen"
+            time.sleep(0.05)
+
+
+def says(text: bytes) -> Callable[[Any], None]:
+    """What a connection of pyOpenSSL is served: *text*, and then no more until it ends."""
+
+    def serve(connection: Any) -> None:
+        connection.do_handshake()
+        connection.sendall(text)
+        with contextlib.suppress(SSL.ZeroReturnError, SSL.SysCallError):
+            connection.recv(1)
+
+    return serve
+
+
+# The first page.
+
+
+@runs(("index.md", "server", "policy", "certificate", "start", "visits", "output"))
+def test_first_page(tmp_path: Path, sources: list[str]) -> None:
+    """Whoever does what the first page says sees what it says."""
+    server, policy, certificate, start, visits, output = sources
+    port = free_port()
+    assert shell(certificate, tmp_path).returncode == 0
+    # "Put this ahead of": as a reader would.
+    assert server.count("listener = ") == 1
+    assert server.index("\nlistener = ") > 0
+    before, line, after = server.partition("listener = ")
+    program = before + policy + line + after
+    assert start == ".venv/bin/python server.py\n"
+    with serving(program, tmp_path, port):
+        assert eventually(visits.replace("4433", str(port)), tmp_path) == output
+
+
+def eventually(commands: str, folder: Path) -> str:
+    """Runs *commands*, again for as long as the server does not listen yet; what they print."""
+    end = time.monotonic() + tls.TIMEOUT
+    while (done := shell(commands, folder)).returncode or not done.stdout:
+        assert time.monotonic() < end, done
+        time.sleep(0.05)
+    return done.stdout
+
+
+# Learn.
+
+
+@runs(("learn/install.md", "doctor"), ("understand/libssl.md", "doctor"))
+def test_doctor(tmp_path: Path, sources: list[str]) -> None:
+    """The doctor's command works."""
+    done = shell(sources[0], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert openssl_tickets.OPENSSL_VERSION in done.stdout
+
+
+@runs(("learn/install.md", "demo"))
+def test_demo(tmp_path: Path, sources: list[str]) -> None:
+    """The demo's command works."""
+    done = shell(sources[0], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resum" in done.stdout
+
+
+@runs(("learn/pyopenssl.md", "run"), ("understand/libssl.md", "run"))
+def test_run(tmp_path: Path, sources: list[str]) -> None:
+    """The command puts a program that knows only pyOpenSSL on the system's libssl."""
+    program = "from OpenSSL import SSL\nprint(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())\n"
+    (tmp_path / "server.py").write_text(program)
+    done = shell(sources[0], tmp_path)
+    assert (done.stdout, done.stderr) == (openssl_tickets.OPENSSL_VERSION + "\n", "")
+
+
+@runs(("learn/pyopenssl.md", "server"))
+def test_server(here: Path, sources: list[str]) -> None:
+    """The server sends one ticket in the handshake, and one ahead of its reply."""
+    port = free_port()
+    with serving(sources[0], here, port) as server:
+        seen = visit_when_up(port, wait_for=b"hello\n")
+        assert server.wait(tls.TIMEOUT) == 0
+    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 2, 0)
+
+
+@runs(("learn/ssl.md", "asyncio"))
+def test_asyncio(here: Path, sources: list[str]) -> None:
+    """The asyncio server sends its one ticket with the first reply."""
+    port = free_port()
+    with serving(sources[0], here, port):
+        seen = visit_when_up(port, send=b"world\n", wait_for=b"hello, world\n")
+    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 1, 0)
+
+
+@runs(("learn/pyopenssl.md", "policy"))
+def test_policy(server_context: Any, client_context: Any, sources: list[str]) -> None:
+    """The policy puts the current user into tickets, and refuses the revoked."""
+    names = execute(sources[0], {"context": server_context})
+    pair = tls.Pair(server_context, client_context).handshake()
+    session = pair.session()
+    pair = tls.Pair(server_context, client_context, session).handshake()
+    assert (pair.reused, pair.server.get_session().ticket_appdata) == (True, b"alice")
+    names["users"]["revoked"].add(b"alice")
+    pair = tls.Pair(server_context, client_context, session).handshake()
+    assert (pair.reused, pair.received) == (False, 2)
+
+
+@runs(("learn/ssl.md", "policy"))
+def test_policy_of_ssl(server_file: Path, sources: list[str]) -> None:
+    """The same for the standard ssl."""
+    context = stdlib_tls.server_context(server_file)
+    client_context = stdlib_tls.client_context()
+    names = execute(sources[0], {"context": context})
+    session = stdlib_tls.Pair(context, client_context).handshake().session()
+    pair = stdlib_tls.Pair(context, client_context, session).handshake()
+    carried = get_session(pair.server)
+    assert carried is not None
+    assert (pair.reused, carried.ticket_appdata) == (True, b"alice")
+    names["users"]["revoked"].add(b"alice")
+    pair = stdlib_tls.Pair(context, client_context, session).handshake()
+    assert (pair.reused, pair.received) == (False, 2)
+
+
+@runs(("learn/pyopenssl.md", "errors"))
+def test_errors(
+    here: Path, server_context: Any, sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exception of a callback is raised from do_handshake, and the client is refused."""
+
+    def serve(connection: Any) -> None:
+        if not (here / "session.pem").exists():
+            says(b"hello\n")(connection)
+        else:
+            execute(sources[0], {"context": server_context, "connection": connection})
+
+    with tls.Server(server_context, serve) as server:
+        options: dict[str, Any] = {"tls_version": "1.3", "wait_for": b"hello"}
+        s_client.run("127.0.0.1", server.port, sess_out="session.pem", **options)
+        seen = s_client.run("127.0.0.1", server.port, sess_in="session.pem", **options)
+    assert server.errors == []
+    assert capsys.readouterr().out == "not today\n"
+    assert seen.alert is not None
+
+
+@runs(("learn/ssl.md", "errors"))
+def test_errors_of_ssl(
+    server_file: Path, sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exception of a callback is raised from wrap_socket, and the client is refused."""
+    context = stdlib_tls.server_context(server_file)
+    client_context = stdlib_tls.client_context()
+    with (
+        stdlib_tls.sockets() as (plain, of_client),
+        stdlib_tls.Client(of_client, client_context) as client,
+        context.wrap_socket(plain, server_side=True) as connection,
+    ):
+        connection.sendall(b"hello")
+        with contextlib.suppress(OSError):
+            connection.unwrap()
+    assert client.data == b"hello"
+    with (
+        stdlib_tls.sockets() as (plain, of_client),
+        stdlib_tls.Client(of_client, client_context, client.session) as refused,
+    ):
+        execute(sources[0], {"context": context, "plain": plain})
+    assert capsys.readouterr().out == "not today\n"
+    assert isinstance(refused.error, OSError)
+
+
+@runs(("learn/pyopenssl.md", "client"), ("learn/ssl.md", "client"))
+def test_client(
+    here: Path, server_context: Any, sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client's second visit is resumed from what the first was given."""
+    with tls.Server(server_context, says(b"hello")) as server:
+        execute(sources[0].replace("4433", str(server.port)))
+    assert capsys.readouterr().out == "(b'hello', False) (b'hello', True)\n"
+    assert server.errors == []
+
+
+@runs(("learn/pyopenssl.md", "functions"))
+def test_functions(tmp_path: Path, sources: list[str]) -> None:
+    """The functions take pyOpenSSL's own objects, once it is on the system's libssl."""
+    (tmp_path / "program.py").write_text(sources[0])
+    done = shell("python -I program.py", tmp_path)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@runs(("learn/s_client.md", "s_client"), ("learn/s_client.md", "count"))
+def test_s_client(here: Path, server_context: Any, sources: list[str]) -> None:
+    """The scripted test works against a server that says hello."""
+    with tls.Server(server_context, says(b"hello\n")) as server:
+        execute(sources[0].replace("4433", str(server.port)))
+
+
+@runs(("learn/s_client.md", "s_client", "refusal"))
+def test_refusal(
+    here: Path, server_context: Any, sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that aborts is seen to have sent an alert."""
+    visit, refusal = sources
+    with tls.Server(server_context, says(b"hello\n")) as server:
+        execute(visit.replace("4433", str(server.port)))
+        capsys.readouterr()
+        server_context.set_session_ticket_callback(
+            decrypt=lambda *_: openssl_tickets.TicketReturn.ABORT
+        )
+        execute(refusal.replace("4433", str(server.port)))
+    assert capsys.readouterr().out == "80 internal_error\n"
+
+
+# Recipes.
+
+
+@runs(("recipes/first-reply.md", "pyopenssl"))
+def test_first_reply(here: Path, server_file: Path, version: Any, sources: list[str]) -> None:
+    """There is no ticket before the client has said something, and one with the reply."""
+    context = tls.server_context(server_file, version)
+    names = execute(sources[0], {"context": context})
+
+    def serve(connection: Any) -> None:
+        connection.do_handshake()
+        names["serve"](connection)
+        with contextlib.suppress(SSL.ZeroReturnError, SSL.SysCallError):
+            connection.recv(1)
+
+    with tls.Server(context, serve) as server:
+        seen = s_client.run(
+            "127.0.0.1", server.port, tls_version=version, send=b"hi\n", wait_for=b"you said hi\n"
+        )
+    assert server.errors == []
+    assert len(seen.tickets) == 1
+
+
+@runs(("recipes/login.md", "login"))
+def test_login(here: Path, server_context: Any, sources: list[str]) -> None:
+    """Who has logged in is known again; who has not, or was refused, is not."""
+    names = execute(sources[0], {"context": server_context, "weakref": weakref})
+
+    def serve(connection: Any) -> None:
+        connection.do_handshake()
+        with contextlib.suppress(SSL.ZeroReturnError):
+            names["serve"](connection, names["users"], {b"alice": b"secret"})
+
+    with tls.Server(server_context, serve) as server:
+
+        def visit(session: str, send: bytes, wait_for: bytes) -> s_client.SClientResult:
+            (here / session).touch()
+            offered = session if (here / session).stat().st_size else None
+            with s_client.SClient(
+                "127.0.0.1",
+                server.port,
+                tls_version="1.3",
+                sess_in=offered,
+                sess_out=session,
+                timeout=tls.TIMEOUT,
+            ) as client:
+                client.wait_for(b"\n")
+                client.send(send)
+                client.wait_for(wait_for)
+                return client.close()
+
+        first = visit("alice", b"alice secret\n", b"welcome, alice")
+        assert b"who are you?" in first.output.encode()
+        assert len(first.tickets) == 3
+        again = visit("alice", b"mallory guess\n", b"no\n")
+        assert (again.reused, "welcome back, alice" in again.output) == (True, True)
+        for _ in range(2):
+            mallory = visit("mallory", b"alice guess\n", b"no\n")
+            assert "who are you?" in mallory.output
+        assert mallory.reused
+    assert server.errors == []
+
+
+@runs(("recipes/prefork.md", "keys"))
+def test_keys(server_file: Path, client_context: Any, sources: list[str]) -> None:
+    """A ticket of one context resumes at another, also after the rotation."""
+    contexts = [tls.server_context(server_file) for _ in range(2)]
+    session = tls.Pair(contexts[0], client_context).handshake().session()
+    assert not tls.Pair(contexts[1], client_context, session).handshake().reused
+    names = execute(sources[0], {"contexts": contexts})
+    session = tls.Pair(contexts[0], client_context).handshake().session()
+    names["keys"].rotate()
+    assert tls.Pair(contexts[1], client_context, session).handshake().reused
+    assert len(names["keys"].keys) == 3
+
+
+@runs(("recipes/fleet.md", "derived"))
+def test_derived(server_file: Path, client_context: Any, sources: list[str]) -> None:
+    """Two contexts with the same secret, each with a ring of its own, resume each other's."""
+    secret = os.urandom(32)
+    contexts = [tls.server_context(server_file) for _ in range(3)]
+    for context in contexts[:2]:
+        execute(sources[0], {"context": context, "secret": secret})
+    execute(sources[0], {"context": contexts[2], "secret": os.urandom(32)})
+    session = tls.Pair(contexts[0], client_context).handshake().session()
+    assert tls.Pair(contexts[1], client_context, session).handshake().reused
+    assert not tls.Pair(contexts[2], client_context, session).handshake().reused
+
+
+@runs(("recipes/fleet.md", "redis"))
+def test_redis(server_file: Path, client_context: Any, sources: list[str]) -> None:
+    """Two contexts whose keys come from one Redis resume each other's tickets."""
+    program = shutil.which("redis-server")
+    if program is None:
+        message = "there is no redis-server (Debian: apt-get install redis-server)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    assert program is not None
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    assert "redis://127.0.0.1:6379/0" in sources[0]
+    source = sources[0].replace("redis://127.0.0.1:6379/0", url)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            program,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--save",
+            "",
+            "--dir",
+            folder,
+        ]
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            wait_for_port(port)
+            first, second = (tls.server_context(server_file) for _ in "12")
+
+            def serve_both(context: Any) -> None:
+                sessions.append(tls.Pair(first, client_context).handshake().session())
+                assert tls.Pair(second, client_context, sessions[0]).handshake().reused
+
+            sessions: list[Any] = []
+            outer = {
+                "context": first,
+                "serve": lambda _: execute(source, {"context": second, "serve": serve_both}),
+            }
+            execute(source, outer)
+            assert len(sessions) == 1
+        finally:
+            server.terminate()
+            server.wait(tls.TIMEOUT)
+
+
+def wait_for_port(port: int) -> None:
+    end = time.monotonic() + tls.TIMEOUT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), tls.TIMEOUT).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return
+
+
+@runs(("recipes/key-files.md", "nginx"))
+def test_nginx_keys(here: Path, server_file: Path, client_context: Any, sources: list[str]) -> None:
+    """The context has the files' keys, and follows when they change."""
+    new, old = TicketKey.generate(), TicketKey.generate()
+    save_nginx_key("new.key", new)
+    save_nginx_key("old.key", old)
+    followed = TicketKey.generate()
+
+    def serve(context: Any) -> None:
+        assert key_of(context, client_context) == new.name
+        other = tls.server_context(server_file)
+        set_ticket_keys(other, TicketKeys([old]))
+        session = tls.Pair(other, client_context).handshake().session()
+        assert tls.Pair(context, client_context, session).handshake().reused
+        save_nginx_key("new.key", followed)
+        until(lambda: key_of(context, client_context) == followed.name)
+
+    execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
+
+
+@runs(("recipes/key-files.md", "haproxy"))
+def test_haproxy_keys(
+    here: Path, server_file: Path, client_context: Any, sources: list[str]
+) -> None:
+    """The context has the key that HAProxy encrypts with, and follows when the file changes."""
+    keys = [TicketKey.generate() for _ in range(3)]
+    save_haproxy_keys("tickets.keys", keys)
+
+    def serve(context: Any) -> None:
+        assert key_of(context, client_context) == keys[0].name
+        save_haproxy_keys("tickets.keys", [keys[1], TicketKey.generate(), keys[0]])
+        until(lambda: key_of(context, client_context) == keys[1].name)
+
+    execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
+
+
+def key_of(context: Any, client_context: Any) -> bytes:
+    """Returns the name of the key that the tickets of *context* are encrypted with."""
+    session = get_session(tls.Pair(context, client_context).handshake().session())
+    assert session is not None
+    return session.key_name
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + tls.TIMEOUT
+    while not holds():
+        assert time.monotonic() < end, "it does not come to hold"
+        time.sleep(0.05)
+
+
+@runs(("recipes/key-files.md", "commands"))
+def test_key_commands(tmp_path: Path, sources: list[str]) -> None:
+    """The commands make a key file, and rotate it to a second one."""
+    done = shell(sources[0], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "ticket.key.1").stat().st_size == 80
+    made, rotated, previous, shown, shown_previous = done.stdout.splitlines()
+    assert made.split()[1:3] == previous.split()[1:3]
+    assert (rotated, previous) == (shown, shown_previous)
+
+
+# Understand.
+
+
+@runs(("understand/security.md", "members"))
+def test_members(
+    server_file: Path, ca_file: Path, authority: trustme.CA, tmp_path: Path, sources: list[str]
+) -> None:
+    """Who got a ticket where no certificate is asked for is not resumed; a member is."""
+    keys = TicketKeys([TicketKey.generate()])
+    open_to_all, for_members = (stdlib_tls.server_context(server_file) for _ in "12")
+    for_members.load_verify_locations(ca_file)
+    for_members.verify_mode = ssl.CERT_REQUIRED
+    for context in (open_to_all, for_members):
+        set_ticket_keys(context, keys)
+    member = tmp_path / "member.pem"
+    authority.issue_cert("member").private_key_and_cert_chain_pem.write_to_path(str(member))
+    client = stdlib_tls.client_context()
+    stranger = stdlib_tls.Pair(open_to_all, client).handshake().session()
+    assert stdlib_tls.Pair(for_members, client, stranger).handshake().reused
+    execute(sources[0], {"context": for_members})
+    with pytest.raises(ssl.SSLError, match=r"(?i)peer did not return a certificate"):
+        stdlib_tls.Pair(for_members, client, stranger).handshake()
+    client.load_cert_chain(member)
+    session = stdlib_tls.Pair(for_members, client).handshake().session()
+    assert stdlib_tls.Pair(for_members, client, session).handshake().reused
+
+
+@runs(("understand/security.md", "limit"))
+def test_limit(server_context: Any, client_context: Any, sources: list[str]) -> None:
+    """However often a client comes back, its full handshake must not be older than the limit."""
+    names = execute(sources[0], {"context": server_context})
+    session = tls.Pair(server_context, client_context).handshake().session()
+    for _ in range(3):
+        pair = tls.Pair(server_context, client_context, session).handshake()
+        assert pair.reused
+        session = pair.session()
+        time.sleep(0.5)
+    names["LIMIT"] = 1
+    time.sleep(1)
+    pair = tls.Pair(server_context, client_context, session).handshake()
+    assert not pair.reused
+    assert tls.Pair(server_context, client_context, pair.session()).handshake().reused
+
+
+# Reference.
+
+# Every function, type and constant that OpenSSL's manual pages SSL_CTX_set_num_tickets(3) and
+# SSL_CTX_set_session_ticket_cb(3) speak of. (But for two misprints of theirs: SSL_CTX_set_set_...,
+# and SSL_SESSION_get_ticket_appdata, which no OpenSSL has had.)
+MANUAL = [
+    "SSL_CTX",
+    "SSL_SESSION",
+    "SSL",
+    "SSL_CTX_set_num_tickets",
+    "SSL_CTX_get_num_tickets",
+    "SSL_set_num_tickets",
+    "SSL_get_num_tickets",
+    "SSL_new_session_ticket",
+    "SSL_verify_client_post_handshake",
+    "SSL_CTX_sess_set_new_cb",
+    "SSL_do_handshake",
+    "SSL_write",
+    "SSL_CTX_set_session_ticket_cb",
+    "SSL_CTX_generate_session_ticket_fn",
+    "SSL_CTX_decrypt_session_ticket_fn",
+    "SSL_SESSION_get0_ticket_appdata",
+    "SSL_SESSION_set1_ticket_appdata",
+    "SSL_TICKET_STATUS",
+    "SSL_TICKET_EMPTY",
+    "SSL_TICKET_NO_DECRYPT",
+    "SSL_TICKET_SUCCESS",
+    "SSL_TICKET_SUCCESS_RENEW",
+    "SSL_TICKET_RETURN",
+    "SSL_TICKET_RETURN_ABORT",
+    "SSL_TICKET_RETURN_IGNORE",
+    "SSL_TICKET_RETURN_IGNORE_RENEW",
+    "SSL_TICKET_RETURN_USE",
+    "SSL_TICKET_RETURN_USE_RENEW",
+    "SSL_get_session",
+    "SSL_CTX_set_tlsext_ticket_key_cb",
+]
+
+C_NAMES = PAGES["reference/c-names.md"]
+
+
+def cells(heading: str) -> list[tuple[set[str], set[str]]]:
+    """Returns what the first two columns of the tables below a heading name, row by row."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", C_NAMES, re.DOTALL | re.MULTILINE)
+    assert found, heading
+    rows = []
+    for line in found[1].splitlines():
+        if line.startswith("| ") and not line.startswith(("| C |", "| Python |")):
+            first, second, *_ = line.strip("|").split(" | ")
+            rows.append((names_in(first), names_in(second)))
+    assert rows, heading
+    return rows
+
+
+def names_in(cell: str) -> set[str]:
+    return {
+        found["target"] or found["plain"]
+        for found in re.finditer(r"`(?:[^`<]* <(?P<target>[\w.]+)>|(?P<plain>[\w.]+))`", cell)
+    }
+
+
+def c_to_python() -> dict[str, set[str]]:
+    there: dict[str, set[str]] = {}
+    for heading in ("The manual page on the number", "The manual page on ticket", "What else"):
+        for c_names, python_names in cells(heading + "[^\n]*"):
+            (name,) = c_names
+            assert name not in there, f"{name} is there twice"
+            assert python_names, name
+            there[name] = python_names
+    return there
+
+
+def python_to_c() -> dict[str, set[str]]:
+    return {next(iter(python_names)): c for python_names, c in cells("From Python to C")}
+
+
+def only_python() -> set[str]:
+    return {name for python_names, _ in cells("In Python only") for name in python_names}
+
+
+def test_names_of_the_manual() -> None:
+    """Every name of the manual pages is in the table."""
+    assert set(MANUAL) <= set(c_to_python())
+
+
+def test_names_there_and_back() -> None:
+    """The two tables say the same."""
+    back: dict[str, set[str]] = {}
+    for c_name, python_names in c_to_python().items():
+        for name in python_names:
+            back.setdefault(name, set()).add(c_name)
+    assert python_to_c() == back
+    assert not only_python() & set(back)
+
+
+def test_names_exist() -> None:
+    """What the tables call a Python name is one."""
+    for name in sorted(set(python_to_c()) | only_python()):
+        resolve(name)
+
+
+def resolve(name: str) -> Any:
+    """Returns what *name* stands for: a module, and what is in it."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for number, part in enumerate(parts[length:], length):
+            # An instance's attribute is named by its class's annotations.
+            if number == len(parts) - 1 and part in getattr(found, "__annotations__", {}):
+                return None
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+def test_public_names_are_in_the_table() -> None:
+    """Whatever this package offers is in the table, and so is each attribute of a session."""
+    there = set(python_to_c()) | only_python()
+    for name in openssl_tickets.__all__:
+        assert f"openssl_tickets.{name}" in there
+    for kind in (openssl_tickets.Session, openssl_tickets.ReceivedTicket):
+        for name in vars(kind):
+            if not name.startswith("_"):
+                assert f"openssl_tickets.{kind.__name__}.{name}" in there
+
+
+LIBSSL = re.compile(r"^ *libssl: (.*?)(?:\n\n|\n *\"\"\")", re.DOTALL | re.MULTILINE)
+
+
+def test_names_of_the_docstrings() -> None:
+    """Every function of libssl that a docstring says it stands on is in the table."""
+    there = c_to_python()
+    checked = 0
+    for path in (ROOT / "openssl_tickets").glob("*.py"):
+        for found in re.finditer(
+            r"^ *libssl: (.*?)(?:\n\n|\n *\"\"\")", path.read_text(), re.S | re.M
+        ):
+            for name in re.findall(r"``(\w+)``", found[1]):
+                if re.match(r"SSL_|EVP_|RAND_|PEM_|[di]2[di]_", name):
+                    assert name in there, f"{path.name} names {name}"
+                    checked += 1
+    assert checked > 40
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """The reference has a place for each public name of the package and of its modules."""
+    reference = "".join(text for page, text in PAGES.items() if page.startswith("reference/"))
+    documented = set(re.findall(r"auto\w+:: ([\w.]+)", reference))
+    for name in openssl_tickets.__all__:
+        assert f"openssl_tickets.{name}" in documented
+    for module in ("s_client", "ticket_key_files", "redis_keys", "stdlib"):
+        named = importlib.import_module(f"openssl_tickets.{module}")
+        public = getattr(named, "__all__", None) or [
+            name
+            for name, value in vars(named).items()
+            if not name.startswith("_")
+            and getattr(value, "__module__", None) == named.__name__
+            and name not in INTERNAL
+        ]
+        for name in public:
+            assert f"{named.__name__}.{name}" in documented
+
+
+# What other modules of the package use of these, without an underscore.
+INTERNAL = {
+    "encode_apache_key",
+    "encode_envoy_key",
+    "encode_haproxy_keys",
+    "encode_nginx_key",
+    "read_haproxy_keys",
+    "sync_folder",
+    "write_key_file",
+}

@@ -1,0 +1,1 @@
+"""pyOpenSSL on the system's libssl."""
