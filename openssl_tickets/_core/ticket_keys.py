@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.integers import checked
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
@@ -281,9 +282,8 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     - for another key of the ring ``SUCCESS_RENEW``;
     - for a key that the ring does not have ``NO_DECRYPT``.
 
-    After a switch of contexts by server name (SNI), it is the keys of the connection's *first*
-    context that are used. (A program that switches before the handshake: from OpenSSL 3.2 on, its
-    tickets are made with the first context's keys and opened with the other's.)
+    After a switch of contexts, by server name (SNI) or before the handshake, libssl uses the keys of
+    the connection's *first* context.
 
     For a ticket of one context, process or host to be good for another, they must also have the
     same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
@@ -302,7 +302,8 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     Raises:
         TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.
         LibraryMismatchError: *context* belongs to another libssl.
-        Error: OpenSSL is out of memory, or has no AES.
+        Error: OpenSSL is out of memory, or has no AES; or another copy of this package has set keys
+            or callbacks.
 
     Example::
 
@@ -315,6 +316,7 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     if keys is not None and not isinstance(keys, TicketKeys):
         raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
     ctx = to_ssl_ctx(context).pointer
+    number_of(ctx)
     if not lib.openssl_tickets_use_keyring(ctx, keys._keyring if keys is not None else ffi.NULL):
         raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")
 
