@@ -282,8 +282,8 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     - for another key of the ring ``SUCCESS_RENEW``;
     - for a key that the ring does not have ``NO_DECRYPT``.
 
-    After a switch of contexts, by server name (SNI) or before the handshake, libssl uses the keys of
-    the connection's *first* context.
+    After a switch of contexts, by server name (SNI) or before the handshake, libssl uses the keys
+    of the connection's *first* context.
 
     For a ticket of one context, process or host to be good for another, they must also have the
     same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
