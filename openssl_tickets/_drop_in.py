@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex
 import OpenSSL.SSL
 
 import openssl_tickets
-from openssl_tickets._core.callbacks import Unraised, refuse_in_callback
+from openssl_tickets._core.callbacks import Unraised, is_asked, raise_nested_handshake
 from openssl_tickets._core.new_session import NewSessionCallback
 from openssl_tickets._core.session_stats import SessionStats
 from openssl_tickets._core.ticket_callback import DecryptCallback, GenerateCallback
@@ -94,6 +94,9 @@ class Context(OpenSSL.SSL.Context):
         openssl_tickets.set_session_timeout(self, seconds)
 
 
+_do_handshake = OpenSSL.SSL.Connection.do_handshake
+
+
 class Connection(OpenSSL.SSL.Connection):
     """
     ``OpenSSL.SSL.Connection`` with the ticket functions as methods.
@@ -154,8 +157,10 @@ class Connection(OpenSSL.SSL.Connection):
         Raises:
             RuntimeError: a callback of this connection is running.
         """
-        refuse_in_callback(self)
-        super().do_handshake()
+        # Without another proof: pyOpenSSL was proved as openssl_tickets.SSL was imported.
+        if is_asked(self._ssl):
+            raise_nested_handshake()
+        _do_handshake(self)
 
     def accept(self) -> tuple[Connection, Any]:
         """As in ``OpenSSL.SSL``, but the connection that is returned is of the drop-in's class."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from openssl_tickets._core.callbacks import Unraised, refuse_in_callback
+from openssl_tickets._adapters import to_ssl
+from openssl_tickets._core.callbacks import Unraised, is_asked, raise_nested_handshake
 
 
 def raise_callback_errors(context: ssl.SSLContext) -> None:
@@ -88,8 +89,8 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_handshake:
-            refuse_in_callback(self)
+        if is_handshake and is_asked(to_ssl(self)):
+            raise_nested_handshake()
         try:
             result = method(self, *args, **kwargs)
         except ssl.SSLError:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
-from openssl_tickets._adapters import to_ssl
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
 
@@ -43,18 +42,16 @@ def number_of(ssl_ctx: CData) -> int:
     return number
 
 
-def refuse_in_callback(connection: object) -> None:
-    """
-    Refuses a handshake inside a callback of the same connection, which libssl does not survive.
+# Whether a callback of an SSL is running. libssl does not survive a handshake within.
+is_asked = lib.openssl_tickets_is_asked
 
-    Raises:
-        RuntimeError: a callback of *connection* is running.
-    """
-    if lib.openssl_tickets_is_asked(to_ssl(connection)):
-        raise RuntimeError(
-            "do_handshake() was called inside a callback of its own connection, where libssl is in "
-            "the middle of a handshake already: return from the callback first"
-        )
+
+def raise_nested_handshake() -> NoReturn:
+    """Refuses a handshake inside a callback of the same connection."""
+    raise RuntimeError(
+        "do_handshake() was called inside a callback of its own connection, where libssl is in the "
+        "middle of a handshake already: return from the callback first"
+    )
 
 
 def surface(

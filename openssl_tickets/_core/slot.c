@@ -195,7 +195,7 @@ SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
 }
 
 /* Whether a callback of ssl is running: libssl is in the middle of its handshake, or of a read. */
-int openssl_tickets_is_asked(const SSL *ssl)
+int openssl_tickets_is_asked(const void *ssl)
 {
     return asked_index >= 0 && SSL_get_ex_data(ssl, asked_index) != NULL;
 }

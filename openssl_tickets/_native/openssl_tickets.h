@@ -62,7 +62,7 @@ void openssl_tickets_forget_in(uintptr_t table);
 int openssl_tickets_begin_callback(SSL *ssl, SSL_SESSION *offered, void **before);
 void openssl_tickets_end_callback(SSL *ssl, void *before);
 SSL_SESSION *openssl_tickets_offered_session(SSL *ssl);
-int openssl_tickets_is_asked(const SSL *ssl);
+int openssl_tickets_is_asked(const void *ssl);
 
 /* _core/session.c */
 #define OPENSSL_TICKETS_MAX_ENCODED_SESSION 0xFF00
