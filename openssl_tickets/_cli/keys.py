@@ -11,22 +11,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TextIO
 
 from openssl_tickets._core.ticket_keys import TicketKey
-from openssl_tickets.ticket_key_files import (
-    HAPROXY_KEYS,
-    TicketKeyFileWarning,
-    encode_apache_key,
-    encode_envoy_key,
-    encode_haproxy_keys,
-    encode_nginx_key,
-    load_apache_keys,
-    load_envoy_keys,
-    load_nginx_keys,
-    read_haproxy_keys,
-    write_key_file,
-)
+from openssl_tickets.ticket_key_files import TicketKeyFileWarning, save_ticket_keys
+from openssl_tickets.ticket_key_files.files import numbered, read_files
+from openssl_tickets.ticket_key_files.formats import FORMATS, Format
 
 _KEEP = 2
 _LOCK_TIMEOUT = 10.0  # seconds
@@ -35,8 +25,8 @@ _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, e
 
 _DESCRIPTION = """\
 Makes, shows and rotates files of TLS session ticket keys, for nginx, HAProxy, Apache, Envoy, and
-for servers in Python. Only names of keys are ever printed. Files are written with mode 0600, and
-replaced as a whole."""
+for servers in Python. Only names of keys are ever printed. New files have mode 0600. A file that is
+replaced is replaced as a whole, and keeps its owner, its group, and what these two may do."""
 
 _EXAMPLES = """\
 examples:
@@ -45,7 +35,8 @@ examples:
   python -m openssl_tickets keys show /etc/nginx/ticket.key
   python -m openssl_tickets keys new --format haproxy /etc/haproxy/tickets.keys
 
-exit status: 0, or 1 if a file could not be read or written, or 2 for a wrong command line."""
+exit status: 0; 1 if a file could not be read or written; 2 for a wrong command line. If a key was
+made, the status is 0 even if nobody reads the output any more."""
 
 _ROTATE = """\
 nginx and Envoy have one key per file: the key in FILE goes to FILE.1, that of FILE.1 to FILE.2, and
@@ -63,68 +54,37 @@ A new key is of the size of the one before. Tell the server to reload; servers i
 watch_ticket_keys() notice by themselves."""
 
 
-class _Format(NamedTuple):
-    load: Callable[[str], list[TicketKey]]
-    encode: Callable[[list[TicketKey]], bytes]
-    roles: tuple[str, ...]
-    has_more_files: bool = False
-    secret_lens: tuple[int, ...] = (32, 16)
-
-
-_ENCRYPTS, _DECRYPTS = "encrypts", "decrypts"
-
-_FORMATS = {
-    "nginx": _Format(
-        load_nginx_keys, lambda keys: encode_nginx_key(*keys), (_ENCRYPTS,), has_more_files=True
-    ),
-    "haproxy": _Format(
-        read_haproxy_keys, encode_haproxy_keys, (_ENCRYPTS, "encrypts next", _DECRYPTS)
-    ),
-    "apache": _Format(
-        load_apache_keys, lambda keys: encode_apache_key(*keys), (_ENCRYPTS,), secret_lens=(16,)
-    ),
-    "envoy": _Format(
-        load_envoy_keys,
-        lambda keys: encode_envoy_key(*keys),
-        (_ENCRYPTS,),
-        has_more_files=True,
-        secret_lens=(32,),
-    ),
-}
-
-
-FORMATS = tuple(_FORMATS)
-
-
-def load_keys(first: str, format: str) -> list[TicketKey]:
-    """
-    Returns the keys in the file *first*, and in *first*.1, *first*.2 and so on where the *format*
-    has one key per file: what encrypts comes first, and a key that is there twice once.
-
-    Raises:
-        OSError, ValueError: a file could not be read.
-    """
-    program = _FORMATS[format]
-    files = _files(first) if program.has_more_files else [first]
-    return list(dict.fromkeys(key for file in files for key in program.load(file)))
-
-
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that *arguments* name, and returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    options.program = _FORMATS[options.format]
+    format = FORMATS[options.format]
+    if options.aes not in (None, *(layout.aes for layout in format.layouts)):
+        parser.error(f"{options.format} has no keys for AES-{options.aes}")
+    if options.run is _rotate and options.keep is not None and not format.has_sets:
+        number = len(format.roles)
+        has = "one key" if number == 1 else f"{number} keys"
+        parser.error(f"--keep is of no use for {options.format}, which has {has}")
     with warnings.catch_warnings():
         warnings.simplefilter("always", TicketKeyFileWarning)
         warnings.showwarning = _show_warning
         try:
-            options.run(options, parser.error)
+            with contextlib.nullcontext() if options.run is _show else _locked(options.file):
+                files = options.run(options, format)
         except FileExistsError as error:
-            print(f"error: {error}; --force replaces it", file=sys.stderr)
+            _say(sys.stderr, f"error: {error}; --force replaces it")
             return 1
         except (OSError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            _say(sys.stderr, f"error: {error}")
             return 1
+    is_read = _say(sys.stdout, *_lines(files, format))
+    if options.run is _show and not is_read:
+        _say(sys.stderr, "error: the output could not be written")
+        return 1
+    # A key that was made is a success, whoever hears of it: a script that was told otherwise would
+    # not reload the server, and rotate again.
+    if options.run is _rotate and options.format == "apache":
+        _say(sys.stderr, "note: tickets of the key before are of no use after a restart")
     return 0
 
 
@@ -137,28 +97,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="new|show|rotate")
 
-    def add(name: str, run: Callable[..., None], help: str, **more: Any) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[..., Any], help: str, **more: Any) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter, **more
         )
         command.set_defaults(run=run)
         command.add_argument(
             "--format",
-            choices=list(_FORMATS),
+            choices=list(FORMATS),
             default="nginx",
             help="the program that reads it; their files differ (default: nginx)",
+        )
+        command.add_argument(
+            "--aes",
+            type=int,
+            choices=(256, 128),
+            help="bits of the keys for AES (default: 256; for Apache 128). An nginx file of 48 "
+            "bytes is read only with --aes 128, since a part of one of 80 bytes looks the same",
         )
         command.add_argument("file", metavar="FILE")
         return command
 
     new = add("new", _new, "make a key file", description="Makes a key file with random keys.")
     new.add_argument(
-        "--aes",
-        type=int,
-        choices=(256, 128),
-        help="bits of the key for AES (default: 256; for Apache 128)",
+        "--force",
+        action="store_true",
+        help="replace FILE if there is one; FILE.1, FILE.2, ... of nginx's and Envoy's are removed",
     )
-    new.add_argument("--force", action="store_true", help="replace FILE where there is one")
     add(
         "show",
         _show,
@@ -190,74 +155,36 @@ def _number(text: str) -> int:
     return number
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+# The commands return the keys of each file, as they are now.
+
+_Files = dict[str, list[TicketKey]]
 
 
-def _new(options: argparse.Namespace, usage_error: Callable[[str], None]) -> None:
-    program: _Format = options.program
-    secret_len = (options.aes or 8 * program.secret_lens[0]) // 8
-    if secret_len not in program.secret_lens:
-        usage_error(f"{options.format} has no keys for AES-{options.aes}")
-    keys = [_random_key(secret_len) for _ in program.roles]
-    with _locked(options.file):
-        write_key_file(options.file, program.encode(keys), overwrite=options.force)
-    _print(options.file, program.roles, keys)
+def _new(options: argparse.Namespace, format: Format) -> _Files:
+    secret_len = format.layout(options.aes).secret_len
+    return _save(options, [_random_key(secret_len) for _ in format.roles], options.force)
 
 
-def _show(options: argparse.Namespace, usage_error: Callable[[str], None]) -> None:
-    _print_all(options.file, options.program)
+def _show(options: argparse.Namespace, format: Format) -> _Files:
+    return read_files(format, (options.file,), options.aes, stacklevel=2)
 
 
-def _rotate(options: argparse.Namespace, usage_error: Callable[[str], None]) -> None:
-    program: _Format = options.program
-    if options.keep is not None and not program.has_more_files:
-        usage_error(
-            f"--keep is of no use for haproxy, whose file has {HAPROXY_KEYS} keys"
-            if options.format == "haproxy"
-            else "--keep is of no use for apache, which has one key"
-        )
-    with _locked(options.file):
-        if program.has_more_files:
-            _rotate_files(options.file, program, _KEEP if options.keep is None else options.keep)
-        elif options.format == "haproxy":
-            encrypting, following, _ = program.load(options.file)
-            new = _random_key(len(encrypting.aes_key))
-            write_key_file(options.file, program.encode([following, new, encrypting]))
-        else:
-            program.load(options.file)
-            write_key_file(options.file, program.encode([_random_key(16)]))
-    _print_all(options.file, program)
-    if options.format == "apache":
-        print("note: tickets of the key before are of no use after a restart", file=sys.stderr)
+def _rotate(options: argparse.Namespace, format: Format) -> _Files:
+    keys = [key for found in _show(options, format).values() for key in found]
+    new = _random_key(len(keys[0].aes_key))
+    if format.has_sets:
+        # A rotation that was broken off has left a key in two files.
+        kept = list(dict.fromkeys(keys))[: _KEEP if options.keep is None else options.keep]
+        return _save(options, [new, *kept])
+    # HAProxy's next one encrypts from now on, and the one that did decrypts.
+    return _save(options, [*keys[1:2], new, *keys[:-2]])
 
 
-def _rotate_files(first: str, program: _Format, keep: int) -> None:
-    """
-    Moves the keys one file on, the oldest first, so that each is in a file at any time.
-
-    Broken off, it leaves a key in two files; where it is begun anew, that counts as one.
-    """
-    files = _files(first)
-    keys = list(dict.fromkeys(key for file in files for key in program.load(file)))
-    kept = [_random_key(len(keys[0].aes_key)), *keys[:keep]]
-    for number, key in reversed(list(enumerate(kept))):
-        write_key_file(_numbered(first, number), program.encode([key]))
-    # Looked for anew: a gap may just have been filled.
-    for file in reversed(_files(first)[len(kept) :]):
-        os.unlink(file)
-
-
-def _files(first: str) -> list[str]:
-    """Returns FILE, FILE.1, and so on, as far as they are there."""
-    files = [first]
-    while os.path.lexists(following := _numbered(first, len(files))):
-        files.append(following)
-    return files
-
-
-def _numbered(first: str, number: int) -> str:
-    return f"{first}.{number}" if number else first
+def _save(options: argparse.Namespace, keys: list[TicketKey], overwrite: bool = True) -> _Files:
+    save_ticket_keys(options.format, options.file, keys, overwrite=overwrite)
+    if FORMATS[options.format].has_sets:
+        return {numbered(options.file, number): [key] for number, key in enumerate(keys)}
+    return {options.file: keys}
 
 
 @contextlib.contextmanager
@@ -292,12 +219,28 @@ def _random_key(secret_len: int) -> TicketKey:
     return TicketKey(os.urandom(16), os.urandom(secret_len), os.urandom(secret_len))
 
 
-def _print_all(first: str, program: _Format) -> None:
-    files = _files(first) if program.has_more_files else [first]
-    for file in files:
-        _print(file, program.roles if file == first else (_DECRYPTS,), program.load(file))
+def _lines(files: _Files, format: Format) -> Iterator[str]:
+    for number, (file, keys) in enumerate(files.items()):
+        for role, key in zip(("decrypts",) if number else format.roles, keys, strict=True):
+            yield f"{file}: {key.name.hex()} AES-{8 * len(key.aes_key)} {role}"
 
 
-def _print(file: str, roles: Sequence[str], keys: Sequence[TicketKey]) -> None:
-    for role, key in zip(roles, keys, strict=True):
-        print(f"{file}: {key.name.hex()} AES-{8 * len(key.aes_key)} {role}")
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(sys.stderr, f"warning: {message}")
+
+
+def _say(stream: TextIO | None, *lines: str) -> bool:
+    """Prints *lines*, and returns whether that could be done."""
+    if stream is None:  # it was closed before we began
+        return False
+    try:
+        for line in lines:
+            # A file's name may be in any encoding.
+            encoding = stream.encoding or "utf-8"
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+        stream.flush()
+    except OSError:
+        # What is left in the buffer would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import binascii
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
@@ -25,9 +26,9 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TextIO, cast
 
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketKey, TicketKeys, TicketReturn, TicketStatus
-from openssl_tickets._cli.keys import FORMATS, load_keys
 from openssl_tickets._testing.certificates import make_certificate, subject
-from openssl_tickets.ticket_key_files import watch_ticket_keys
+from openssl_tickets.ticket_key_files import load_ticket_keys, watch_ticket_keys
+from openssl_tickets.ticket_key_files.formats import FORMATS
 
 _MAX_CLIENTS = 100  # at a time; more wait for their turn
 _LINGER = 2.0  # seconds that a client has to take the end of what it was sent
@@ -165,9 +166,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--keys", metavar="FILE", help="ticket keys, from FILE (default: a new random one)")
     add(
         "--keys-format",
-        choices=FORMATS,
+        choices=list(FORMATS),
         help="the program whose file it is (default: nginx); FILE.1, FILE.2, ... are read too "
-        "where it has one key per file, and all is read again when FILE changes",
+        "where it has one key per file, and all is read again when one of them changes",
+    )
+    add(
+        "--keys-aes",
+        type=int,
+        choices=(256, 128),
+        help="bits of the keys for AES (default: 256; for Apache 128)",
     )
     group = parser.add_argument_group("what is served")
     add = group.add_argument
@@ -219,7 +226,12 @@ def _appdata(text: str) -> bytes:
 
 
 def _check(options: argparse.Namespace, usage_error: Callable[[str], NoReturn]) -> None:
-    for name, needed in (("key", "cert"), ("client_cert", "client_ca"), ("keys_format", "keys")):
+    for name, needed in (
+        ("key", "cert"),
+        ("client_cert", "client_ca"),
+        ("keys_format", "keys"),
+        ("keys_aes", "keys"),
+    ):
         if getattr(options, name) is not None and getattr(options, needed) is None:
             both = (text.replace("_", "-") for text in (name, needed))
             usage_error("--{} is of no use without --{}".format(*both))
@@ -418,7 +430,12 @@ class _Server:
         # Always a ring, so that the name of the key is known. It does what libssl does by itself.
         keys = TicketKeys([TicketKey.generate()])
         if options.keys is not None:
-            load = lambda: load_keys(options.keys, options.keys_format or "nginx")  # noqa: E731
+            load = functools.partial(
+                load_ticket_keys,
+                options.keys_format or "nginx",
+                options.keys,
+                aes=options.keys_aes,
+            )
             at_the_end.enter_context(watch_ticket_keys(keys, load, options.keys))
         return keys
 

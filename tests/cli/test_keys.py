@@ -8,7 +8,6 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,10 @@ import pytest
 
 import openssl_tickets._cli.keys
 from openssl_tickets import TicketKey
-from openssl_tickets.ticket_key_files import (
-    load_apache_keys,
-    load_envoy_keys,
-    load_haproxy_keys,
-    load_nginx_keys,
-    read_haproxy_keys,
-    save_apache_key,
-    save_haproxy_keys,
-    save_nginx_key,
-)
+from openssl_tickets.ticket_key_files import TicketKeyFormat, load_ticket_keys, save_ticket_keys
 
-LOADERS: dict[str, Callable[..., list[TicketKey]]] = {
-    "nginx": load_nginx_keys,
-    "haproxy": load_haproxy_keys,
-    "apache": load_apache_keys,
-    "envoy": load_envoy_keys,
-}
-PER_FILE = ("nginx", "envoy")  # one key per file, in FILE, FILE.1, ...
+FORMATS: tuple[TicketKeyFormat, ...] = ("nginx", "haproxy", "apache", "envoy")
+PER_FILE: tuple[TicketKeyFormat, ...] = ("nginx", "envoy")  # in FILE, FILE.1, ...
 
 
 @pytest.fixture
@@ -65,7 +50,12 @@ def chain(first: Path, number: int) -> list[Path]:
 
 
 def loaded(files: list[Path]) -> list[TicketKey]:
-    return [load_nginx_keys(file)[0] for file in files]
+    """Returns the key of each of these files of nginx's, and of no others."""
+    return [load_ticket_keys("nginx", file, file)[0] for file in files]
+
+
+def save(path: Path, key: TicketKey) -> None:
+    save_ticket_keys("nginx", path, [key])
 
 
 def modes(folder: Path) -> set[int]:
@@ -88,17 +78,17 @@ class TestNew:
     def test_formats(self, file: Path, arguments: list[str], sizes: list[int]) -> None:
         """A file of each program is as many new keys as it wants, and nobody else's to read."""
         output, errors = keys("new", *arguments, file)
-        program = arguments[1] if "--format" in arguments else "nginx"
-        made = LOADERS[program](file)
+        program: Any = arguments[1] if "--format" in arguments else "nginx"
+        made = load_ticket_keys(program, file, aes=8 * sizes[0])
         assert [len(key.aes_key) for key in made] == sizes
         assert modes(file.parent) == {0o600}
         assert [line.split()[1] for line in output.splitlines()] == [key.name.hex() for key in made]
         assert errors == ""
         keys("new", *arguments, "--force", file)
-        assert not set(made) & set(LOADERS[program](file))
+        assert not set(made) & set(load_ticket_keys(program, file, aes=8 * sizes[0]))
 
     def test_there_already(self, file: Path) -> None:
-        """A file that is there stays as it is, unless --force is given."""
+        """A file that is there stays as it is, unless --force is given; so do those of its set."""
         file.write_bytes(b"as it was")
         output, errors = keys("new", file, status=1)
         assert output == ""
@@ -108,7 +98,11 @@ class TestNew:
         assert file.read_bytes() == b"as it was"
         assert os.listdir(file.parent) == [file.name]
         keys("new", "--force", file)
-        assert load_nginx_keys(file)
+        save_ticket_keys("nginx", file, [new_key() for _ in range(3)])
+        file.unlink()
+        assert f"{file}.1" in keys("new", file, status=1)[1]
+        keys("new", "--force", file)
+        assert os.listdir(file.parent) == [file.name]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -137,11 +131,10 @@ class TestShow:
     def test_nginx(self, file: Path, secret_len: int) -> None:
         """Each file's key is shown by its name and size, and the first as the one that encrypts."""
         made = [new_key(secret_len) for _ in range(3)]
-        for path, key in zip(chain(file, 3), made, strict=True):
-            save_nginx_key(path, key)
-        save_nginx_key(chain(file, 5)[4], new_key())  # behind a gap: of something else
+        save_ticket_keys("nginx", file, made)
+        save(chain(file, 5)[4], new_key())  # behind a gap: of something else
         names, size = [key.name.hex() for key in made], f"AES-{8 * secret_len}"
-        assert keys("show", file) == (
+        assert keys("show", "--aes", 8 * secret_len, file) == (
             f"{file}: {names[0]} {size} encrypts\n"
             f"{file}.1: {names[1]} {size} decrypts\n"
             f"{file}.2: {names[2]} {size} decrypts\n",
@@ -151,7 +144,7 @@ class TestShow:
     def test_haproxy(self, file: Path) -> None:
         """Of HAProxy's keys the next is shown too."""
         made = [new_key() for _ in range(3)]
-        save_haproxy_keys(file, made)
+        save_ticket_keys("haproxy", file, made)
         names = [key.name.hex() for key in made]
         assert keys("show", "--format", "haproxy", file)[0] == (
             f"{file}: {names[0]} AES-256 encrypts\n"
@@ -162,7 +155,7 @@ class TestShow:
     def test_no_secrets(self, file: Path) -> None:
         """No part of a secret is shown, in hexadecimal or as it is."""
         key = TicketKey(b"N" * 16, b"H" * 32, b"A" * 32)
-        save_nginx_key(file, key)
+        save(file, key)
         shown = "".join(keys("show", file) + keys("rotate", file))
         assert key.name.hex() in shown
         for secret in (b"HHHH", b"AAAA"):
@@ -171,7 +164,7 @@ class TestShow:
 
     def test_warning(self, file: Path) -> None:
         """A file that others can read is shown, with what to do about it."""
-        save_nginx_key(file, new_key())
+        save(file, new_key())
         file.chmod(0o644)
         output, errors = keys("show", file)
         assert "encrypts" in output
@@ -181,7 +174,7 @@ class TestShow:
         )
 
     @pytest.mark.parametrize("command", ["show", "rotate"])
-    @pytest.mark.parametrize("program", LOADERS)
+    @pytest.mark.parametrize("program", FORMATS)
     def test_failures(self, file: Path, command: str, program: str) -> None:
         """A file that is not there, or not a key, is said in a line, and stays as it was."""
         assert keys(command, "--format", program, file, status=1) == (
@@ -205,7 +198,7 @@ class TestRotate:
         for number in range(1, 5):
             output, _ = keys("rotate", "--format", program, file)
             files = chain(file, min(number + 1, 3))
-            known = [load_nginx_keys(file)[0], *known]
+            known = [*loaded([file]), *known]
             assert known[0] not in known[1:]
             assert loaded(files) == known[: len(files)]
             assert sorted(os.listdir(file.parent)) == sorted(path.name for path in files)
@@ -218,8 +211,7 @@ class TestRotate:
     def test_keep(self, file: Path, keep: int, left: int) -> None:
         """As many older keys stay as --keep says, and the files of the others are gone."""
         made = [new_key() for _ in range(5)]
-        for path, key in zip(chain(file, 5), made, strict=True):
-            save_nginx_key(path, key)
+        save_ticket_keys("nginx", file, made)
         keys("rotate", "--keep", keep, file)
         files = chain(file, left)
         assert loaded(files)[1:] == made[: left - 1]
@@ -228,19 +220,84 @@ class TestRotate:
 
     def test_same_size(self, file: Path) -> None:
         """A new key is of the size of the one before it."""
-        save_nginx_key(file, new_key(16))
-        keys("rotate", file)
-        assert [len(key.aes_key) for key in loaded(chain(file, 2))] == [16, 16]
+        save(file, new_key(16))
+        assert "--aes 128" in keys("rotate", file, status=1)[1]
+        keys("rotate", "--aes", 128, file)
+        sizes = [len(key.aes_key) for key in load_ticket_keys("nginx", file, aes=128)]
+        assert sizes == [16, 16]
+
+    @pytest.mark.parametrize("output", ["closed", "nobody reads", "full"])
+    @pytest.mark.parametrize("command", ["new", "rotate", "show"])
+    @pytest.mark.parametrize("program", FORMATS)
+    def test_output_that_is_lost(
+        self, file: Path, program: TicketKeyFormat, command: str, output: str
+    ) -> None:
+        """A rotation that has succeeded says so by its status, whoever reads the output."""
+        if command != "new":
+            keys("new", "--format", program, file)
+        shell = {
+            "closed": 'exec "$@" >&- 2>&-',
+            "nobody reads": 'set -o pipefail; sleep 0.1; "$@" 2>&1 | :',
+            "full": 'exec "$@" >/dev/full 2>/dev/full',
+        }[output]
+        if file.exists():
+            file.chmod(0o640)  # which has a warning
+            before = file.read_bytes()
+        arguments = [command, "--format", program, str(file)]
+        result = subprocess.run(
+            [
+                "bash",
+                "-c",
+                shell,
+                "bash",
+                sys.executable,
+                "-I",
+                "-m",
+                "openssl_tickets",
+                "keys",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (result.stdout, result.stderr) == ("", "")
+        assert result.returncode == (1 if command == "show" else 0)
+        if command == "rotate":
+            assert file.read_bytes() != before
+
+    @pytest.mark.parametrize("program", FORMATS)
+    def test_mode(self, file: Path, program: TicketKeyFormat) -> None:
+        """A file that a group must read can still be read by it, and so can the new ones."""
+        keys("new", "--format", program, file)
+        file.chmod(0o640)
+        if os.geteuid() == 0:
+            os.chown(file, 12345, 23456)
+        before = file.stat()
+        keys("rotate", "--format", program, file)
+        assert len(os.listdir(file.parent)) == (2 if program in PER_FILE else 1)
+        for path in file.parent.iterdir():
+            after = path.stat()
+            assert (after.st_mode, after.st_uid, after.st_gid) == (
+                before.st_mode,
+                before.st_uid,
+                before.st_gid,
+            )
+
+    def test_name_in_another_encoding(self, tmp_path: Path) -> None:
+        """A file whose name cannot be printed is rotated all the same, and shown in another way."""
+        file = tmp_path / os.fsdecode(b"k\xff")
+        assert r"k\udcff: " in keys("new", file)[0]
+        assert r"k\udcff.1: " in keys("rotate", file)[0]
 
     @pytest.mark.parametrize("left_off_after", [1, 2, 3])
     def test_begun_anew(self, file: Path, left_off_after: int) -> None:
         """A rotation that was broken off has lost no key, nor does the next one, begun anew."""
         made = [new_key() for _ in range(3)]
         files = chain(file, 4)
-        for path, key in zip(files, made, strict=False):
-            save_nginx_key(path, key)
+        save_ticket_keys("nginx", file, made)
         for number in range(3, 3 - left_off_after, -1):  # as it does it, the oldest first
-            save_nginx_key(files[number], made[number - 1])
+            save_ticket_keys("nginx", files[number], [made[number - 1]])
         keys("rotate", "--keep", 3, file)
         assert loaded(files)[1:] == made
         assert loaded(files)[0] not in made
@@ -248,13 +305,12 @@ class TestRotate:
     def test_always_all_keys(self, file: Path) -> None:
         """Who reads the files in order while they are rotated finds each key that is to stay."""
         made = [new_key() for _ in range(3)]
-        for path, key in zip(chain(file, 3), made, strict=True):
-            save_nginx_key(path, key)
+        save_ticket_keys("nginx", file, made)
         command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", "rotate", str(file)]
         looks = 0
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as rotating:
             while rotating.poll() is None:
-                assert {made[0], made[1]} <= set(load_nginx_keys(*chain(file, 3)))
+                assert {made[0], made[1]} <= set(load_ticket_keys("nginx", file))
                 looks += 1
         assert rotating.returncode == 0
         assert looks > 0
@@ -277,7 +333,7 @@ class TestRotate:
         """A file behind a gap is not taken back in when the gap is filled."""
         made = [new_key() for _ in range(3)]
         for path, key in zip((file, *list(chain(file, 4))[1::2]), made, strict=True):
-            save_nginx_key(path, key)  # FILE, FILE.1 and FILE.3
+            save(path, key)  # FILE, FILE.1 and FILE.3
         assert len(os.listdir(file.parent)) == 3
         keys("rotate", "--keep", 2, file)
         assert loaded(chain(file, 3))[1:] == made[:2]
@@ -287,13 +343,13 @@ class TestRotate:
         self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Who holds the lock, which anybody may, does not hold up a rotation for good."""
-        save_nginx_key(file, new_key())
+        save(file, new_key())
         before = file.read_bytes()
-        monkeypatch.setattr(openssl_tickets.keys, "_LOCK_TIMEOUT", 0.2)
+        monkeypatch.setattr(openssl_tickets._cli.keys, "_LOCK_TIMEOUT", 0.2)
         folder = os.open(file.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-            assert openssl_tickets.keys.main(["rotate", str(file)]) == 1
+            assert openssl_tickets._cli.keys.main(["rotate", str(file)]) == 1
         finally:
             os.close(folder)
         assert "somebody else has locked the folder" in capsys.readouterr().err
@@ -303,7 +359,7 @@ class TestRotate:
     @pytest.mark.parametrize("arguments", [["rotate"], ["new", "--force"]])
     def test_waits_for_another(self, file: Path, arguments: list[str]) -> None:
         """As long as another process holds the lock, nothing is read or written."""
-        save_nginx_key(file, new_key())
+        save(file, new_key())
         before = file.read_bytes()
         command = [sys.executable, "-I", "-m", "openssl_tickets", "keys", *arguments, str(file)]
         folder = os.open(file.parent, os.O_RDONLY)
@@ -320,7 +376,7 @@ class TestRotate:
 
     def test_wrong_older_file(self, file: Path) -> None:
         """Where one of the files is not a key, nothing is changed."""
-        save_nginx_key(file, new_key())
+        save(file, new_key())
         before = file.read_bytes()
         older = chain(file, 2)[1]
         older.write_bytes(b"something else")
@@ -331,9 +387,9 @@ class TestRotate:
     def test_haproxy(self, file: Path) -> None:
         """The next of HAProxy's keys encrypts, the one that did decrypts, and a new one is next."""
         made = [new_key(16) for _ in range(3)]
-        save_haproxy_keys(file, made)
+        save_ticket_keys("haproxy", file, made)
         keys("rotate", "--format", "haproxy", file)
-        encrypts, following, before = load_haproxy_keys(file)
+        encrypts, following, before = load_ticket_keys("haproxy", file)
         assert (encrypts, before) == (made[1], made[0])
         assert following not in made
         assert len(following.aes_key) == 16
@@ -343,19 +399,20 @@ class TestRotate:
     def test_haproxy_repeated_line(self, file: Path) -> None:
         """A key that is on two of HAProxy's lines is two of its three."""
         one, two = new_key(), new_key()
-        save_haproxy_keys(file, [one, one, two])
+        save_ticket_keys("haproxy", file, [one, one, two])
         keys("rotate", "--format", "haproxy", file)
-        encrypts, following, before = read_haproxy_keys(file)
-        assert (encrypts, before) == (one, one)
+        encrypts, following = load_ticket_keys("haproxy", file)
+        assert encrypts == one
         assert following not in (one, two)
+        assert file.read_bytes().splitlines()[0] == file.read_bytes().splitlines()[1]
 
     def test_apache(self, file: Path) -> None:
         """Apache's only key is replaced, and it is said what that means for its tickets."""
         key = new_key(16)
-        save_apache_key(file, key)
+        save_ticket_keys("apache", file, [key])
         _, errors = keys("rotate", "--format", "apache", file)
         assert "tickets of the key before are of no use" in errors
-        assert load_apache_keys(file) != [key]
+        assert load_ticket_keys("apache", file) != [key]
         assert os.listdir(file.parent) == [file.name]
 
 

@@ -23,7 +23,7 @@ import pytest
 
 import openssl_tickets
 from openssl_tickets import TicketKey
-from openssl_tickets.ticket_key_files import save_haproxy_keys, save_nginx_key
+from openssl_tickets.ticket_key_files import save_ticket_keys
 from tests.support.shell import TIMEOUT, examples, free_port, sh
 
 pytestmark = pytest.mark.slow
@@ -183,12 +183,11 @@ class TestKeys:
     def test_nginx(self, serve: Serve, tmp_path: Path) -> None:
         """A ticket of one server is good for another with the same keys; FILE.1 decrypts."""
         key = TicketKey.generate()
-        save_nginx_key(tmp_path / "k", key)
+        save_ticket_keys("nginx", tmp_path / "k", [key])
         options = "--connections 1 --keys k"
         first, errors, _ = serve(options, visits("-sess_out s.pem"))
-        os.rename(tmp_path / "k", tmp_path / "k.1")
         new = TicketKey.generate()
-        save_nginx_key(tmp_path / "k", new)
+        save_ticket_keys("nginx", tmp_path / "k", [new, key])
         second, _, _ = serve(options, visits("-sess_in s.pem"))
         assert {each["key_name"] for each in of(first, "ticket")} == {key.name.hex()}
         assert [each["key_name"] for each in of(second, "resumption")] == [key.name.hex()]
@@ -198,13 +197,13 @@ class TestKeys:
     def test_haproxy(self, serve: Serve, tmp_path: Path) -> None:
         """Keys in HAProxy's format: the last but one encrypts."""
         keys = [TicketKey.generate() for _ in range(3)]
-        save_haproxy_keys(tmp_path / "k", keys)
+        save_ticket_keys("haproxy", tmp_path / "k", keys)
         events, _, _ = serve("--connections 1 --keys k --keys-format haproxy", visits(""))
         assert {each["key_name"] for each in of(events, "ticket")} == {keys[0].name.hex()}
 
     def test_rotation(self, serve: Serve, tmp_path: Path) -> None:
         """A file that changes is read again, while the server runs."""
-        save_nginx_key(tmp_path / "k", TicketKey.generate())
+        save_ticket_keys("nginx", tmp_path / "k", [TicketKey.generate()])
         events, _, _ = serve(
             "--connections 2 --keys k",
             visits("-sess_out s.pem")
@@ -635,7 +634,7 @@ class TestHelp:
         (tmp_path / "policy.py").write_text(
             examples("command-line.md", "sh")["policy"].split("END")[1][2:]
         )
-        save_nginx_key(tmp_path / "ticket.key", TicketKey.generate())
+        save_ticket_keys("nginx", tmp_path / "ticket.key", [TicketKey.generate()])
         text, _ = sh("python -m openssl_tickets serve --help", tmp_path)
         commands = re.findall(
             r"^ +python -m (openssl_tickets serve.*)$", text.replace("\\\n", ""), re.M

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from openssl_tickets import TicketKey, TicketStatus
-from openssl_tickets.ticket_key_files import load_haproxy_keys, save_haproxy_keys
+from openssl_tickets.ticket_key_files import load_ticket_keys, save_ticket_keys
 from tests.support import stdlib_tls, tls
 
 CONFIG = """
@@ -82,7 +82,7 @@ def test_takes_our_file(
 ) -> None:
     """HAProxy starts with a file that was saved, and the first of the keys given encrypts."""
     keys, path = [new_key() for _ in range(3)], tmp_path / "ticket keys"
-    save_haproxy_keys(path, keys)
+    save_ticket_keys("haproxy", path, keys)
     port, client = haproxy(path), tls.client_context(version)
     told, session = get(port, client)
     assert (told, session.key_name) == (FULL, keys[0].name)
@@ -105,7 +105,7 @@ def test_many_lines(
     port, client = haproxy(path), tls.client_context(version)
     _, session = get(port, client)
     assert session.key_name == lines[3].name
-    assert load_haproxy_keys(path) == [lines[3], lines[4], lines[2]]
+    assert load_ticket_keys("haproxy", path) == [lines[3], lines[4], lines[2]]
     told = []
     for key in lines:
         server = python_server(tls, [key])
@@ -124,9 +124,9 @@ def test_to_pyopenssl(
 ) -> None:
     """A ticket of HAProxy's is resumed by a server on pyOpenSSL with its session id context."""
     path = tmp_path / "tickets.keys"
-    save_haproxy_keys(path, [new_key() for _ in range(3)])
+    save_ticket_keys("haproxy", path, [new_key() for _ in range(3)])
     _, session = get(haproxy(path), tls.client_context(version))
-    server = python_server(tls, load_haproxy_keys(path))
+    server = python_server(tls, load_ticket_keys("haproxy", path))
     server.context.set_session_id(ID_CONTEXT)
     assert server.resumes(session)
     assert server.statuses == [success(version)]
@@ -142,7 +142,7 @@ def test_from_pyopenssl(
 ) -> None:
     """A ticket of a server on pyOpenSSL with HAProxy's session id context is resumed by HAProxy."""
     path, keys = tmp_path / "tickets.keys", [new_key() for _ in range(3)]
-    save_haproxy_keys(path, keys)
+    save_ticket_keys("haproxy", path, keys)
     server = python_server(tls, keys)
     server.context.set_session_id(ID_CONTEXT)
     told, _ = get(haproxy(path), tls.client_context(version), server.session())
@@ -161,9 +161,9 @@ def test_other_id_context(
 ) -> None:
     """With another session id context, as ``ssl`` has, tickets are decrypted, but not resumed."""
     path = tmp_path / "tickets.keys"
-    save_haproxy_keys(path, [new_key() for _ in range(3)])
+    save_ticket_keys("haproxy", path, [new_key() for _ in range(3)])
     port, client = haproxy(path), tls.client_context(version)
-    server = python_server(module, load_haproxy_keys(path))
+    server = python_server(module, load_ticket_keys("haproxy", path))
     _, session = get(port, client)
     assert not server.resumes(session)
     assert server.statuses == [success(version)]
@@ -175,7 +175,7 @@ def test_rotation(tmp_path: Path, haproxy: Any, get: Get, version: str) -> None:
     """After ``keys rotate`` and a restart the next key encrypts, and older tickets are resumed."""
     path, client = tmp_path / "tickets.keys", tls.client_context(version)
     keys("new", "--format", "haproxy", path)
-    encrypts, following, _ = load_haproxy_keys(path)
+    encrypts, following, _ = load_ticket_keys("haproxy", path)
     _, session = get(haproxy(path), client)
     assert session.key_name == encrypts.name
     keys("rotate", "--format", "haproxy", path)
@@ -234,7 +234,7 @@ def test_same_contents(tmp_path: Path, command: Callable[..., Any], content: byt
     check = [*command("unix@/nowhere", "1.3", path), "-c"]
     result = subprocess.run(check, capture_output=True, text=True, timeout=tls.TIMEOUT)
     try:
-        taken = bool(load_haproxy_keys(path))
+        taken = bool(load_ticket_keys("haproxy", path))
     except ValueError:
         taken = False
     assert taken is (result.returncode == 0), result.stderr

@@ -32,7 +32,7 @@ import trustme
 
 import openssl_tickets
 from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, set_ticket_keys
-from openssl_tickets.ticket_key_files import save_haproxy_keys, save_nginx_key
+from openssl_tickets.ticket_key_files import save_ticket_keys
 from tests.support import stdlib_tls, tls
 
 pytestmark = pytest.mark.slow
@@ -595,8 +595,8 @@ def wait_for_port(port: int) -> None:
 def test_nginx_keys(here: Path, server_file: Path, client_context: Any, sources: list[str]) -> None:
     """The context has the files' keys, and follows when they change."""
     new, old = TicketKey.generate(), TicketKey.generate()
-    save_nginx_key("new.key", new)
-    save_nginx_key("old.key", old)
+    save_ticket_keys("nginx", "new.key", [new])
+    save_ticket_keys("nginx", "old.key", [old])
     followed = TicketKey.generate()
 
     def serve(context: Any) -> None:
@@ -605,7 +605,7 @@ def test_nginx_keys(here: Path, server_file: Path, client_context: Any, sources:
         set_ticket_keys(other, TicketKeys([old]))
         session = tls.Pair(other, client_context).handshake().session()
         assert tls.Pair(context, client_context, session).handshake().reused
-        save_nginx_key("new.key", followed)
+        save_ticket_keys("nginx", "new.key", [followed])
         until(lambda: key_of(context, client_context) == followed.name)
 
     execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
@@ -617,11 +617,12 @@ def test_haproxy_keys(
 ) -> None:
     """The context has the key that HAProxy encrypts with, and follows when the file changes."""
     keys = [TicketKey.generate() for _ in range(3)]
-    save_haproxy_keys("tickets.keys", keys)
+    save_ticket_keys("haproxy", "tickets.keys", keys)
 
     def serve(context: Any) -> None:
         assert key_of(context, client_context) == keys[0].name
-        save_haproxy_keys("tickets.keys", [keys[1], TicketKey.generate(), keys[0]])
+        following = [keys[1], TicketKey.generate(), keys[0]]
+        save_ticket_keys("haproxy", "tickets.keys", following)
         until(lambda: key_of(context, client_context) == keys[1].name)
 
     execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
@@ -854,21 +855,7 @@ def test_every_public_name_is_in_the_reference() -> None:
         public = getattr(named, "__all__", None) or [
             name
             for name, value in vars(named).items()
-            if not name.startswith("_")
-            and getattr(value, "__module__", None) == named.__name__
-            and name not in INTERNAL
+            if not name.startswith("_") and getattr(value, "__module__", None) == named.__name__
         ]
         for name in public:
             assert f"{named.__name__}.{name}" in documented
-
-
-# What other modules of the package use of these, without an underscore.
-INTERNAL = {
-    "encode_apache_key",
-    "encode_envoy_key",
-    "encode_haproxy_keys",
-    "encode_nginx_key",
-    "read_haproxy_keys",
-    "sync_folder",
-    "write_key_file",
-}

@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import stat
-import subprocess
-import sys
+import struct
 import textwrap
 import threading
 import time
@@ -25,27 +24,32 @@ import openssl_tickets
 from openssl_tickets import TicketKey, TicketKeys
 from openssl_tickets.ticket_key_files import (
     TicketKeyFileWarning,
+    TicketKeyFormat,
     TicketKeyWatcher,
-    load_apache_keys,
-    load_envoy_keys,
-    load_haproxy_keys,
-    load_nginx_keys,
-    save_apache_key,
-    save_envoy_key,
-    save_haproxy_keys,
-    save_nginx_key,
+    encode_ticket_keys,
+    load_ticket_keys,
+    save_ticket_keys,
     watch_ticket_keys,
 )
-from tests.support import tls
+from tests.support import processes, tls
 
 NAME = b"N" * 16
 SOON = 0.01  # seconds between two looks at a file
-LOADERS: list[Callable[[Any], list[TicketKey]]] = [
-    load_nginx_keys,
-    load_haproxy_keys,
-    load_apache_keys,
-    load_envoy_keys,
+HAPROXY: TicketKeyFormat = "haproxy"
+SETS: tuple[TicketKeyFormat, ...] = ("nginx", "envoy")  # one key per file, in FILE, FILE.1, ...
+FORMATS: tuple[TicketKeyFormat, ...] = (*SETS, "apache", HAPROXY)
+# Each with the size of its secrets, and what must be said for it to be loaded.
+ALL: list[tuple[TicketKeyFormat, int, int | None]] = [
+    ("nginx", 32, None),
+    ("nginx", 32, 256),
+    ("nginx", 16, 128),
+    ("haproxy", 32, None),
+    ("haproxy", 16, None),
+    ("haproxy", 16, 128),
+    ("apache", 16, None),
+    ("envoy", 32, None),
 ]
+all_formats = pytest.mark.parametrize(("format", "secret_len", "aes"), ALL)
 
 
 def new_key(secret_len: int = 32) -> TicketKey:
@@ -57,10 +61,10 @@ def key(secret_len: int) -> TicketKey:
     return TicketKey(NAME, b"H" * secret_len, b"A" * secret_len)
 
 
-def save_haproxy_key(path: Path, key: TicketKey) -> None:
-    """Writes a file for HAProxy in which *key* encrypts."""
-    others = [new_key(len(key.aes_key)) for _ in range(2)]
-    save_haproxy_keys(path, [key, *others])
+def keys_of(format: TicketKeyFormat, first: TicketKey) -> list[TicketKey]:
+    """The keys of one file in which *first* encrypts."""
+    others = 2 if format == HAPROXY else 0
+    return [first, *(new_key(len(first.aes_key)) for _ in range(others))]
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -69,111 +73,218 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-SAVERS: list[tuple[Callable[[Any, TicketKey], None], Callable[[Any], list[TicketKey]], int]] = [
-    (save_nginx_key, load_nginx_keys, 32),
-    (save_nginx_key, load_nginx_keys, 16),
-    (save_haproxy_key, load_haproxy_keys, 32),
-    (save_haproxy_key, load_haproxy_keys, 16),
-    (save_apache_key, load_apache_keys, 16),
-    (save_envoy_key, load_envoy_keys, 32),
-]
+def save(path: Path | str, key: TicketKey) -> None:
+    save_ticket_keys("nginx", path, [key])
 
 
 class TestLayouts:
     @pytest.mark.parametrize(
-        ("save", "load", "secret_len", "layout"),
+        ("format", "layout"),
         [
-            (save_nginx_key, load_nginx_keys, 32, NAME + b"H" * 32 + b"A" * 32),
-            (save_nginx_key, load_nginx_keys, 16, NAME + b"A" * 16 + b"H" * 16),
-            (save_apache_key, load_apache_keys, 16, NAME + b"H" * 16 + b"A" * 16),
-            (save_envoy_key, load_envoy_keys, 32, NAME + b"H" * 32 + b"A" * 32),
+            ("nginx", NAME + b"H" * 32 + b"A" * 32),
+            ("nginx", NAME + b"A" * 16 + b"H" * 16),
+            ("apache", NAME + b"H" * 16 + b"A" * 16),
+            ("envoy", NAME + b"H" * 32 + b"A" * 32),
+            ("haproxy", NAME + b"A" * 32 + b"H" * 32),
+            ("haproxy", NAME + b"A" * 16 + b"H" * 16),
         ],
     )
-    def test_bytes(
-        self,
-        tmp_path: Path,
-        save: Callable[[Path, TicketKey], None],
-        load: Callable[[Path], list[TicketKey]],
-        secret_len: int,
-        layout: bytes,
-    ) -> None:
-        """Each program has its order of name, HMAC key and AES key."""
-        save(tmp_path / "file", key(secret_len))
-        assert (tmp_path / "file").read_bytes() == layout
-        assert load(tmp_path / "file") == [key(secret_len)]
-
-    @pytest.mark.parametrize("secret_len", [32, 16])
-    def test_haproxy(self, tmp_path: Path, secret_len: int) -> None:
-        """HAProxy's lines are in base64, and the key that encrypts is the last but one."""
-        keys = [key(secret_len), new_key(secret_len), new_key(secret_len)]
-        save_haproxy_keys(tmp_path / "file", keys)
-        lines = (tmp_path / "file").read_bytes().split(b"\n")
-        assert base64.b64decode(lines[1]) == NAME + b"A" * secret_len + b"H" * secret_len
-        names = [base64.b64decode(line)[:16] for line in lines]
-        assert names == [keys[2].name, keys[0].name, keys[1].name, b""]
-        assert load_haproxy_keys(tmp_path / "file") == keys
+    def test_bytes(self, tmp_path: Path, format: TicketKeyFormat, layout: bytes) -> None:
+        """
+        Each program has its order of name, HMAC key and AES key. HAProxy's are in base64, and the
+        key that encrypts is the last but one.
+        """
+        secret_len = (len(layout) - 16) // 2
+        saved = keys_of(format, key(secret_len))
+        save_ticket_keys(format, tmp_path / "file", saved)
+        data = (tmp_path / "file").read_bytes()
+        assert encode_ticket_keys(format, saved) == data
+        if format == HAPROXY:
+            lines = [base64.b64decode(line) for line in data.split(b"\n")]
+            assert [line[:16] for line in lines] == [saved[2].name, NAME, saved[1].name, b""]
+            data = lines[1]
+        assert data == layout
+        assert load_ticket_keys(format, tmp_path / "file", aes=8 * secret_len) == saved
 
     def test_haproxy_takes_derived_keys(self, tmp_path: Path) -> None:
         """A derived ring's keys are in the same order: this one, the next, the one before."""
         keys = TicketKeys.derived(b"secret" * 6, 1000, 1000).keys[:3]
-        save_haproxy_keys(tmp_path / "file", keys)
-        assert load_haproxy_keys(tmp_path / "file") == list(keys)
+        save_ticket_keys(HAPROXY, tmp_path / "file", keys)
+        assert load_ticket_keys(HAPROXY, tmp_path / "file") == list(keys)
 
-    @pytest.mark.parametrize("load", [load_nginx_keys, load_envoy_keys])
-    def test_order_of_files(self, tmp_path: Path, load: Any) -> None:
+    @pytest.mark.parametrize("format", SETS)
+    def test_order_of_files(self, tmp_path: Path, format: TicketKeyFormat) -> None:
         """The key of the first file comes first, and one that two files have comes once."""
         one, two = new_key(), new_key()
         for name, saved in (("1", one), ("2", two), ("3", one)):
-            save_nginx_key(tmp_path / name, saved)
-        assert load(*(tmp_path / name for name in "213")) == [two, one]
-        assert load(*(str(tmp_path / name) for name in "123")) == [one, two]
+            save_ticket_keys(format, tmp_path / name, [saved])
+        assert load_ticket_keys(format, *(tmp_path / name for name in "213")) == [two, one]
+        assert load_ticket_keys(format, *(str(tmp_path / name) for name in "123")) == [one, two]
 
     def test_haproxy_repeated_line(self, tmp_path: Path) -> None:
         """Three lines with one key, which HAProxy takes, are one key."""
-        save_haproxy_keys(tmp_path / "file", [key(32)] * 3)
-        assert load_haproxy_keys(tmp_path / "file") == [key(32)]
+        save_ticket_keys(HAPROXY, tmp_path / "file", [key(32)] * 3)
+        assert load_ticket_keys(HAPROXY, tmp_path / "file") == [key(32)]
 
-    @pytest.mark.parametrize("save", [save_nginx_key, save_apache_key, save_envoy_key])
-    def test_not_a_key(self, tmp_path: Path, save: Any) -> None:
-        """What is not a TicketKey is refused, and there is no file."""
-        with pytest.raises(TypeError, match="must be a TicketKey, not bytes"):
-            save(tmp_path / "file", b"N" * 80)
-        assert os.listdir(tmp_path) == []
-
-    def test_wrong_size_of_key(self, tmp_path: Path) -> None:
-        """A program that has no keys of a size is not given one; the file stays as it was."""
+    @pytest.mark.parametrize(
+        ("format", "keys", "error", "message"),
+        [
+            ("envoy", [key(16)], ValueError, "^Envoy takes keys for AES-256, not for AES-128$"),
+            ("apache", [key(32)], ValueError, "^Apache takes keys for AES-128, not for AES-256$"),
+            ("haproxy", [key(16), key(16), key(32)], ValueError, "HAProxy wants keys of one size"),
+            ("haproxy", [key(32)] * 2, ValueError, "HAProxy wants 3 keys in a file, not 2"),
+            ("haproxy", [key(32)] * 4, ValueError, "HAProxy wants 3 keys in a file, not 4"),
+            ("apache", [key(16)] * 2, ValueError, "Apache wants 1 key in a file, not 2"),
+            ("apache", [], ValueError, "Apache wants 1 key in a file, not 0"),
+            ("nginx", [], ValueError, "there must be at least one key"),
+            ("nginx", [key(32), b"N" * 80], TypeError, "must be a TicketKey, not bytes"),
+            ("envoy", [key(32), key(16)], ValueError, "Envoy takes keys for AES-256"),
+            ("caddy", [key(32)], ValueError, "format must be one of 'nginx', .*, not 'caddy'$"),
+            (None, [key(32)], TypeError, "format must be a str, not NoneType"),
+        ],
+        ids=range(12),
+    )
+    def test_not_saved(
+        self, tmp_path: Path, format: Any, keys: Any, error: type[Exception], message: str
+    ) -> None:
+        """What a program would not take is not written; the file stays as it was."""
         path = write(tmp_path / "file", b"as it was")
-        with pytest.raises(ValueError, match=r"^Envoy takes keys for AES-256, not for AES-128$"):
-            save_envoy_key(path, key(16))
-        with pytest.raises(ValueError, match=r"^Apache takes keys for AES-128, not for AES-256$"):
-            save_apache_key(path, key(32))
-        with pytest.raises(ValueError, match=r"HAProxy wants keys of one size"):
-            save_haproxy_keys(path, [key(16), new_key(16), new_key(32)])
-        for number in (0, 1, 2, 4):
-            with pytest.raises(ValueError, match=f"HAProxy wants 3 keys, not {number}"):
-                save_haproxy_keys(path, [new_key() for _ in range(number)])
+        with pytest.raises(error, match=message):
+            save_ticket_keys(format, path, keys)
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["file"]
+
+    def test_one_file(self) -> None:
+        """A file of nginx's has one key, whatever a set has."""
+        with pytest.raises(ValueError, match="nginx wants 1 key in a file, not 2"):
+            encode_ticket_keys("nginx", [key(32)] * 2)
+
+
+@pytest.mark.parametrize("format", SETS)
+class TestSets:
+    """FILE, FILE.1, FILE.2 and so on: what `keys rotate` makes."""
+
+    def test_saved_and_loaded(self, tmp_path: Path, format: TicketKeyFormat) -> None:
+        """Each file has one key; a shorter set leaves no file of the longer one."""
+        path, keys = tmp_path / "file", [new_key() for _ in range(4)]
+        for number in (4, 2, 3, 1):
+            save_ticket_keys(format, path, keys[:number])
+            files = ["file", *(f"file.{each}" for each in range(1, number))]
+            assert sorted(os.listdir(tmp_path)) == files
+            assert load_ticket_keys(format, path) == keys[:number]
+            each = [load_ticket_keys(format, *[tmp_path / file] * 2) for file in files]
+            assert each == [[key] for key in keys[:number]]
+
+    def test_loaded(self, tmp_path: Path, format: TicketKeyFormat) -> None:
+        """Several files are just these; a set ends at a gap; each file of it must be a key."""
+        path, keys = tmp_path / "file", [new_key() for _ in range(4)]
+        save_ticket_keys(format, path, keys)
+        assert load_ticket_keys(format, path, tmp_path / "file.2") == [keys[0], keys[2]]
+        (tmp_path / "file.2").unlink()
+        assert load_ticket_keys(format, path) == keys[:2]
+        (tmp_path / "file.2").symlink_to("nowhere")
+        with pytest.raises(FileNotFoundError, match=r"file\.2"):
+            load_ticket_keys(format, path)
+        (tmp_path / "file.2").unlink()
+        write(tmp_path / "file.2", b"S" * 79)
+        with pytest.raises(ValueError, match=r"file\.2 is not a ticket key"):
+            load_ticket_keys(format, path)
+
+    def test_nothing_is_written(self, tmp_path: Path, format: TicketKeyFormat) -> None:
+        """If one of the files cannot be replaced, or must not be, all stay as they are."""
+        path, keys = tmp_path / "file", [new_key() for _ in range(3)]
+        save_ticket_keys(format, path, keys)
+        (tmp_path / "file.1").unlink()
+        (tmp_path / "file.1").mkdir()
+        with pytest.raises(IsADirectoryError, match=r"file\.1"):
+            save_ticket_keys(format, path, [new_key() for _ in range(3)])
+        (tmp_path / "file.1").rmdir()
+        save_ticket_keys(format, path, keys)
+        for there in ("file", "file.1"):
+            with pytest.raises(FileExistsError, match=re.escape(str(tmp_path / there))):
+                save_ticket_keys(format, path, [new_key()], overwrite=False)
+            assert load_ticket_keys(format, tmp_path / "file.1", tmp_path / "file.2") == keys[1:]
+            path.unlink(missing_ok=True)
+
+    def test_always_all_keys(self, tmp_path: Path, format: TicketKeyFormat) -> None:
+        """Who reads a set that is rotated over and over finds each key that stays."""
+        path, known = tmp_path / "file", [new_key()]
+        save_ticket_keys(format, path, known)
+        enough = threading.Event()
+        begun, done = [known], [known]
+
+        def rotate() -> None:
+            while not enough.is_set():
+                begun.append([new_key(), *begun[-1][:5]])
+                save_ticket_keys(format, path, begun[-1])
+                done.append(begun[-1])
+
+        thread = threading.Thread(target=rotate)
+        thread.start()
+        try:
+            while len(done) <= 10:
+                before = done[-1]
+                missing = set(before) - set(load_ticket_keys(format, path))
+                # Those that a rotation has dropped meanwhile, and no other.
+                assert not missing & set(begun[-1])
+        finally:
+            enough.set()
+            thread.join(tls.TIMEOUT)
 
 
 class TestRefused:
     @pytest.mark.parametrize("size", [0, 1, 47, 49, 64, 79, 81, 1000])
-    @pytest.mark.parametrize("load", [load_nginx_keys, load_apache_keys, load_envoy_keys])
-    def test_size(self, tmp_path: Path, load: Any, size: int) -> None:
+    @pytest.mark.parametrize("format", ["nginx", "envoy", "apache"])
+    def test_size(self, tmp_path: Path, format: TicketKeyFormat, size: int) -> None:
         """A file of another size is refused, with its name and size."""
         path = write(tmp_path / "file", b"S" * size)
         with pytest.raises(ValueError, match=f"bytes, not {size}$") as caught:
-            load(path)
+            load_ticket_keys(format, path)
         assert str(path) in str(caught.value)
 
-    def test_size_of_another_program(self, tmp_path: Path) -> None:
-        """Apache's keys have 48 bytes, and Envoy's have 80."""
-        save_nginx_key(tmp_path / "80", key(32))
-        save_nginx_key(tmp_path / "48", key(16))
-        with pytest.raises(ValueError, match=r"not a ticket key for Apache: 48 bytes, not 80"):
-            load_apache_keys(tmp_path / "80")
-        with pytest.raises(ValueError, match=r"not a ticket key for Envoy: 80 bytes, not 48"):
-            load_envoy_keys(tmp_path / "48")
+    def test_torn_write(self, tmp_path: Path) -> None:
+        """However much of a key for AES-256 is written, it is not taken for one for AES-128."""
+        whole = encode_ticket_keys("nginx", [new_key()])
+        for size in range(80):
+            path = write(tmp_path / "file", whole[:size])
+            with pytest.raises(ValueError, match=rf"file.* {size}"):
+                load_ticket_keys("nginx", path)
+        write(path, whole[:48])
+        with pytest.raises(ValueError, match=r"a part of one for AES-256 .* say so with aes=128"):
+            load_ticket_keys("nginx", path)
+
+    @pytest.mark.parametrize("secret_len", [32, 16])
+    def test_torn_lines(self, tmp_path: Path, secret_len: int) -> None:
+        """A part of HAProxy's three lines is never taken for three others."""
+        whole = encode_ticket_keys(HAPROXY, [new_key(secret_len) for _ in range(3)])
+        for size in range(len(whole) - 1):  # HAProxy needs no last line feed
+            path = write(tmp_path / "file", whole[:size])
+            with pytest.raises(ValueError, match=r"HAProxy|base64"):
+                load_ticket_keys(HAPROXY, path)
+
+    @pytest.mark.parametrize(
+        ("format", "size", "aes", "message"),
+        [
+            ("apache", 80, None, "not a ticket key for Apache: 48 bytes, not 80"),
+            ("envoy", 48, None, "not a ticket key for Envoy: 80 bytes, not 48"),
+            ("nginx", 80, 128, "not a ticket key for nginx: 48 bytes, not 80"),
+            ("nginx", 48, 256, "not a ticket key for nginx: 80 bytes, not 48"),
+            ("nginx", 80, 192, "nginx takes keys for AES-256 or AES-128, not for AES-192"),
+            ("envoy", 80, 128, "Envoy takes keys for AES-256, not for AES-128"),
+        ],
+    )
+    def test_wrong_size(
+        self, tmp_path: Path, format: TicketKeyFormat, size: int, aes: int | None, message: str
+    ) -> None:
+        """A size that another program has, or that was not asked for, is refused."""
+        with pytest.raises(ValueError, match=message):
+            load_ticket_keys(format, write(tmp_path / "file", b"S" * size), aes=aes)
+
+    def test_haproxy_wrong_size(self, tmp_path: Path) -> None:
+        """HAProxy's lines must be of the size that was asked for."""
+        save_ticket_keys(HAPROXY, tmp_path / "file", [new_key(16) for _ in range(3)])
+        with pytest.raises(ValueError, match=r"line 1 of .* for HAProxy: 80 bytes, not 48"):
+            load_ticket_keys(HAPROXY, tmp_path / "file", aes=256)
 
     @pytest.mark.parametrize(
         ("replaced", "by", "message"),
@@ -192,98 +303,127 @@ class TestRefused:
     )
     def test_haproxy(self, tmp_path: Path, replaced: slice, by: bytes, message: str) -> None:
         """Of HAProxy's file it is said which line is wrong, and how."""
-        save_haproxy_keys(tmp_path / "file", [key(32), new_key(), new_key()])
+        save_ticket_keys(HAPROXY, tmp_path / "file", [key(32), new_key(), new_key()])
         lines = (tmp_path / "file").read_bytes().splitlines(keepends=True)
         lines[replaced] = [by]
         write(tmp_path / "file", b"".join(lines))
         with pytest.raises(ValueError, match=message) as caught:
-            load_haproxy_keys(tmp_path / "file")
+            load_ticket_keys(HAPROXY, tmp_path / "file")
         assert str(tmp_path / "file") in str(caught.value)
 
-    @pytest.mark.parametrize("load", LOADERS)
+    @pytest.mark.parametrize("format", FORMATS)
     @pytest.mark.parametrize(
         "data",
         [b"KeyParts" * 5, b"KeyParts*" * 12, base64.b64encode(b"KeyParts" * 7) + b"\n"],
         ids=range(3),
     )
-    def test_no_secrets(self, tmp_path: Path, load: Any, data: bytes) -> None:
+    def test_no_secrets(self, tmp_path: Path, format: TicketKeyFormat, data: bytes) -> None:
         """What is in the file is in no error, nor in what has led to that."""
         path = write(tmp_path / "file", data)
         with pytest.raises(ValueError, match="file") as caught:
-            load(path)
+            load_ticket_keys(format, path)
         error: BaseException | None = caught.value
         while error is not None:
             for secret in (data, b"KeyParts"):
                 assert secret.decode()[:8] not in repr(vars(error)) + repr(error.args)
             error = error.__context__
 
-    @pytest.mark.parametrize("load", LOADERS)
-    def test_huge(self, tmp_path: Path, load: Any) -> None:
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_huge(self, tmp_path: Path, format: TicketKeyFormat) -> None:
         """A huge file is refused, without all of it being read."""
-        path = tmp_path / "file"
-        write(path, b"")
+        path = write(tmp_path / "file", b"")
         os.truncate(path, 1 << 40)
         with pytest.raises(ValueError, match=str(1 << 40)):
-            load(path)
+            load_ticket_keys(format, path)
 
-    @pytest.mark.parametrize("load", LOADERS)
-    def test_not_files(self, tmp_path: Path, load: Any) -> None:
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_not_files(self, tmp_path: Path, format: TicketKeyFormat) -> None:
         """A folder, a device and nothing are refused, with their names."""
         with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
-            load(tmp_path)
+            load_ticket_keys(format, tmp_path)
         with pytest.raises(FileNotFoundError, match="there is none"):
-            load(tmp_path / "there is none")
+            load_ticket_keys(format, tmp_path / "there is none")
         with pytest.raises(ValueError, match=r"^/dev/zero is not a regular file$"):
-            load("/dev/zero")
+            load_ticket_keys(format, "/dev/zero")
 
     def test_fifo(self, tmp_path: Path) -> None:
         """A FIFO is refused; nothing waits for its writer."""
         os.mkfifo(tmp_path / "fifo")
         program = f"""
-            import sys
-            sys.path.append({str(Path(__file__).parents[2])!r})
-            from openssl_tickets import ticket_key_files
-            for name in ("nginx_keys", "haproxy_keys", "apache_keys", "envoy_keys"):
+            from openssl_tickets.ticket_key_files import load_ticket_keys
+            for format in {FORMATS}:
                 try:
-                    getattr(ticket_key_files, "load_" + name)({str(tmp_path / "fifo")!r})
+                    load_ticket_keys(format, {str(tmp_path / "fifo")!r})
                 except ValueError as error:
                     print(error)
         """
         assert run(program) == f"{tmp_path / 'fifo'} is not a regular file\n" * 4
 
-    @pytest.mark.parametrize("load", [load_nginx_keys, load_envoy_keys])
-    def test_arguments(self, load: Any) -> None:
-        """No path, or a list of them, is refused."""
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_arguments(self, format: Any) -> None:
+        """No path, a list of them, or more than the program has, is refused."""
         with pytest.raises(ValueError, match="name at least one ticket key file"):
-            load()
+            load_ticket_keys(format)
         with pytest.raises(TypeError):
-            load(["file"])
+            load_ticket_keys(format, ["file"])  # type: ignore[arg-type]
+        if format not in SETS:
+            with pytest.raises(ValueError, match="has one ticket key file, not 2"):
+                load_ticket_keys(format, "file", "file")
+
+    @pytest.mark.parametrize(("format", "error"), [("caddy", ValueError), (["nginx"], TypeError)])
+    def test_format(self, format: Any, error: type[Exception]) -> None:
+        """A format that there is not is refused."""
+        with pytest.raises(error, match=r"^format must be"):
+            load_ticket_keys(format, "file")
 
 
 class TestModes:
-    @pytest.mark.parametrize(("save", "load", "secret_len"), SAVERS)
-    def test_saved(self, tmp_path: Path, save: Any, load: Any, secret_len: int) -> None:
-        """What is saved is its owner's alone, whatever was there and whatever the umask is."""
-        path = write(tmp_path / "file", b"")
-        path.chmod(0o644)
+    @all_formats
+    def test_saved(
+        self, tmp_path: Path, format: TicketKeyFormat, secret_len: int, aes: int | None
+    ) -> None:
+        """What is new is its owner's alone, whatever the umask is."""
+        saved = keys_of(format, key(secret_len))
         umask = os.umask(0)
         try:
-            save(path, key(secret_len))
-            save(tmp_path / "another", key(secret_len))
+            save_ticket_keys(format, tmp_path / "file", saved)
         finally:
             os.umask(umask)
-        for saved in (path, tmp_path / "another"):
-            assert stat.S_IMODE(saved.stat().st_mode) == 0o600
-            assert load(saved)[0] == key(secret_len)
-        assert sorted(os.listdir(tmp_path)) == ["another", "file"]
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+        assert load_ticket_keys(format, tmp_path / "file", aes=aes) == saved
+        assert os.listdir(tmp_path) == ["file"]
+
+    @pytest.mark.parametrize(
+        ("before", "after"), [(0o640, 0o640), (0o400, 0o400), (0o644, 0o640), (0o660, 0o660)]
+    )
+    def test_replaced(self, tmp_path: Path, before: int, after: int) -> None:
+        """What is replaced stays open to its group, with all of its set, and to nobody else."""
+        path = write(tmp_path / "file", b"")
+        path.chmod(before)
+        save_ticket_keys("nginx", path, [new_key() for _ in range(3)])
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        assert modes == {"file": after, "file.1": after, "file.2": after}
+
+    def test_acl(self, tmp_path: Path) -> None:
+        """Who may read a file by its ACL still may, and the group that may not still may not."""
+        # Version 2; owner rw, user 12345 r, group nothing, mask r, others nothing: each with a tag,
+        # permissions and an id.
+        entries = [(1, 6, -1), (2, 4, 12345), (4, 0, -1), (16, 4, -1), (32, 0, -1)]
+        acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+        path, name = write(tmp_path / "file", b""), "system.posix_acl_access"
+        try:
+            os.setxattr(path, name, acl)
+        except (AttributeError, OSError):
+            pytest.skip("the file system has no ACLs")
+        save(path, new_key())
+        assert os.getxattr(path, name) == acl
 
     def test_from_the_first_byte(self, tmp_path: Path) -> None:
         """A file is its owner's alone while it is still empty."""
         program = f"""
             import os, sys
-            sys.path.append({str(Path(__file__).parents[2])!r})
             from openssl_tickets import TicketKey
-            from openssl_tickets.ticket_key_files import save_nginx_key
+            from openssl_tickets.ticket_key_files import save_ticket_keys
 
             def hook(event, arguments):
                 # A file is made of the descriptor that was opened.
@@ -293,11 +433,11 @@ class TestModes:
 
             sys.addaudithook(hook)
             os.umask(0)
-            save_nginx_key({str(tmp_path / "file")!r}, TicketKey.generate())
+            save_ticket_keys("nginx", {str(tmp_path / "file")!r}, [TicketKey.generate()])
         """
         assert run(program) == "0o100600 0\n"
 
-    @pytest.mark.parametrize(("save", "load", "secret_len"), SAVERS)
+    @all_formats
     @pytest.mark.parametrize(
         ("mode", "others"),
         [
@@ -309,14 +449,20 @@ class TestModes:
         ],
     )
     def test_warning(
-        self, tmp_path: Path, save: Any, load: Any, secret_len: int, mode: int, others: str
+        self,
+        tmp_path: Path,
+        format: TicketKeyFormat,
+        secret_len: int,
+        aes: int | None,
+        mode: int,
+        others: str,
     ) -> None:
         """A file that others can read or change gets a warning, at the line that has it read."""
-        path = tmp_path / "a file"
-        save(path, key(secret_len))
+        path, saved = tmp_path / "a file", keys_of(format, key(secret_len))
+        save_ticket_keys(format, path, saved)
         path.chmod(mode)
         with pytest.warns(TicketKeyFileWarning) as warned:
-            assert load(path)[0] == key(secret_len)
+            assert load_ticket_keys(format, path, aes=aes) == saved
         assert [str(warning.message) for warning in warned] == [
             f"{path} holds ticket keys and is open to {others}: chmod 600 '{path}'"
         ]
@@ -325,35 +471,35 @@ class TestModes:
     @pytest.mark.parametrize("mode", [0o600, 0o400, 0o711])
     def test_no_warning(self, tmp_path: Path, mode: int) -> None:
         """A file that only its owner can read or change gets none."""
-        save_nginx_key(tmp_path / "file", key(32))
+        save(tmp_path / "file", key(32))
         (tmp_path / "file").chmod(mode)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            load_nginx_keys(tmp_path / "file")
+            load_ticket_keys("nginx", tmp_path / "file")
 
 
 class TestReplacing:
     def test_readers_see_whole_files(self, tmp_path: Path) -> None:
         """While a file is replaced over and over, each reader finds one key or the other."""
-        keys = [new_key(), new_key(16)]
+        keys = [new_key(), new_key()]
         path = tmp_path / "file"
-        save_nginx_key(path, keys[0])
+        save(path, keys[0])
         enough = threading.Event()
 
         def replace() -> None:
             number = 0
             while not enough.is_set():
                 number += 1
-                save_nginx_key(path, keys[number % 2])
+                save(path, keys[number % 2])
 
         thread = threading.Thread(target=replace)
         thread.start()
         try:
-            seen = [load_nginx_keys(path)[0] for _ in range(300)]
+            seen = [load_ticket_keys("nginx", path)[0] for _ in range(300)]
             deadline = time.monotonic() + tls.TIMEOUT
             while len(set(seen)) < 2:
                 assert time.monotonic() < deadline
-                seen.append(load_nginx_keys(path)[0])
+                seen.append(load_ticket_keys("nginx", path)[0])
         finally:
             enough.set()
             thread.join(tls.TIMEOUT)
@@ -362,9 +508,9 @@ class TestReplacing:
     def test_open_file_stays(self, tmp_path: Path) -> None:
         """Who has the old file open goes on reading the old key."""
         path = tmp_path / "file"
-        save_nginx_key(path, key(32))
+        save(path, key(32))
         with path.open("rb") as file:
-            save_nginx_key(path, new_key())
+            save(path, new_key())
             assert file.read()[:16] == NAME
 
     def test_symbolic_link(self, tmp_path: Path) -> None:
@@ -374,21 +520,25 @@ class TestReplacing:
         link.symlink_to("folder/target")
         for _ in range(2):  # the first time it points to nothing
             saved = new_key()
-            save_nginx_key(link, saved)
+            save(link, saved)
             assert link.is_symlink()
             assert not target.is_symlink()
-            assert load_nginx_keys(target) == load_nginx_keys(link) == [saved]
+            assert load_ticket_keys("nginx", target) == load_ticket_keys("nginx", link) == [saved]
         assert os.listdir(target.parent) == ["target"]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of others")
     def test_owner_stays(self, tmp_path: Path) -> None:
-        """A file that root replaces stays its owner's, who can go on reading it."""
+        """A file that root replaces stays its owner's and its group's, who can go on reading it."""
         path = tmp_path / "file"
-        save_nginx_key(path, key(32))
-        os.chown(path, 12345, 23456)
-        save_nginx_key(path, new_key())
-        seen = path.stat()
-        assert (seen.st_uid, seen.st_gid, stat.S_IMODE(seen.st_mode)) == (12345, 23456, 0o600)
+        save(path, key(32))
+        for owner in ((12345, 23456), (0, 23456)):
+            os.chown(path, *owner)
+            path.chmod(0o640)
+            save_ticket_keys("nginx", path, [new_key(), new_key()])
+            for file in tmp_path.iterdir():
+                seen = file.stat()
+                assert (seen.st_uid, seen.st_gid) == owner
+                assert stat.S_IMODE(seen.st_mode) == 0o640
 
     @pytest.mark.parametrize(
         ("name", "error"),
@@ -400,41 +550,35 @@ class TestReplacing:
         os.mkfifo(tmp_path / "fifo")
         path = str(tmp_path / name)
         with pytest.raises(error) as caught:
-            save_nginx_key(path, key(32))
+            save(path, key(32))
         assert path in str(caught.value)
         assert sorted(os.listdir(tmp_path)) == ["fifo", "folder"]
 
     def test_full_disk(self, tmp_path: Path) -> None:
         """A file that cannot be written in full leaves the old one, and nothing else."""
         path = tmp_path / "file"
-        save_nginx_key(path, key(32))
+        save(path, key(32))
         program = f"""
-            import os, resource, signal, sys
-            sys.path.append({str(Path(__file__).parents[2])!r})
+            import resource, signal
             from openssl_tickets import TicketKey
-            from openssl_tickets.ticket_key_files import save_nginx_key
+            from openssl_tickets.ticket_key_files import save_ticket_keys
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
             try:
-                save_nginx_key({str(path)!r}, TicketKey.generate())
+                save_ticket_keys("nginx", {str(path)!r}, [TicketKey.generate()])
             except OSError as error:
                 print(error.filename)
         """
         assert run(program) == f"{path}\n"
-        assert load_nginx_keys(path) == [key(32)]
+        assert load_ticket_keys("nginx", path) == [key(32)]
         assert os.listdir(tmp_path) == ["file"]
 
 
 def run(program: str) -> str:
     """Returns what *program* prints, in a process of its own; it must end well."""
-    result = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
+    return processes.run(
+        "import warnings; warnings.simplefilter('error')\n" + textwrap.dedent(program)
     )
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
 
 
 class Watching:
@@ -443,14 +587,14 @@ class Watching:
     def __init__(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.path = path
         self.first = new_key()
-        save_nginx_key(path, self.first)
+        save(path, self.first)
         self.keys = TicketKeys([self.first])
         self.caplog = caplog
         self.loads = 0
 
     def load(self) -> list[TicketKey]:
         self.loads += 1
-        return load_nginx_keys(self.path)
+        return load_ticket_keys("nginx", self.path)
 
     def watch(self, **more: Any) -> TicketKeyWatcher:
         return watch_ticket_keys(self.keys, self.load, self.path, **{"interval": SOON, **more})
@@ -500,7 +644,7 @@ class TestWatching:
             assert watcher.keys is watching.keys
             for _ in range(3):
                 saved = new_key()
-                save_nginx_key(watching.path, saved)
+                save(watching.path, saved)
                 watching.wait_for_keys(saved)
         assert not watcher.is_alive()
         assert watching.logged(logging.ERROR) == []
@@ -542,12 +686,41 @@ class TestWatching:
     def test_several_files(self, watching: Watching, tmp_path: Path) -> None:
         """A change in any of the files has all of them read."""
         other, paths = new_key(), [watching.path, tmp_path / "other"]
-        save_nginx_key(paths[1], other)
-        with watch_ticket_keys(watching.keys, lambda: load_nginx_keys(*paths), paths, SOON):
+        save(paths[1], other)
+        with watch_ticket_keys(
+            watching.keys, lambda: load_ticket_keys("nginx", *paths), paths, SOON
+        ):
             assert watching.keys.keys == (watching.first, other)
             saved = new_key()
-            save_nginx_key(paths[1], saved)
+            save(paths[1], saved)
             watching.wait_for_keys(watching.first, saved)
+
+    @pytest.mark.parametrize("format", SETS)
+    def test_set(self, watching: Watching, format: TicketKeyFormat) -> None:
+        """The files of a set are watched by the name of the first: as they come, change and go."""
+        path, known = watching.path, [watching.first]
+        with watch_ticket_keys(watching.keys, lambda: load_ticket_keys(format, path), path, SOON):
+            for number in (1, 2, 2, 4, 0):
+                known = [new_key(), *known[:number]]
+                save_ticket_keys(format, path, known)
+                watching.wait_for_keys(*known)
+            behind = new_key()
+            save(path.with_name(path.name + ".1"), behind)  # and nothing else changes
+            watching.wait_for_keys(*known, behind)
+        assert watching.logged(logging.ERROR) == []
+
+    def test_torn_write(self, watching: Watching) -> None:
+        """While a file is written in place, the keys stay, and then they are the file's."""
+        saved = new_key()
+        whole = encode_ticket_keys("nginx", [saved])
+        with watching.watch(), watching.path.open("wb", buffering=0) as file:
+            for begin, end in ((0, 20), (20, 48), (48, 60)):
+                file.write(whole[begin:end])
+                watching.wait_for_looks()
+                assert watching.keys.keys == (watching.first,)
+            file.write(whole[60:])
+            watching.wait_for_keys(saved)
+        assert any("has 48 bytes" in error for error in watching.logged(logging.ERROR))
 
     def test_relative_path(
         self, watching: Watching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -557,7 +730,7 @@ class TestWatching:
         with watch_ticket_keys(watching.keys, watching.load, watching.path.name, SOON):
             monkeypatch.chdir("/")
             saved = new_key()
-            save_nginx_key(watching.path, saved)
+            save(watching.path, saved)
             watching.wait_for_keys(saved)
         assert watching.logged(logging.ERROR) == []
 
@@ -576,7 +749,7 @@ class TestWatching:
             if how == "folder":
                 watching.path.rmdir()
             saved = new_key()
-            save_nginx_key(watching.path, saved)
+            save(watching.path, saved)
             watching.wait_for_keys(saved)
             wait_until(lambda: f"{watching.path} can be reloaded again" in watching.logged(20))
         *_, error = watching.logged(logging.ERROR)
@@ -586,10 +759,12 @@ class TestWatching:
     def test_refused_keys(self, watching: Watching, tmp_path: Path) -> None:
         """Two keys of one name, which a ring does not take, leave the keys as they are."""
         paths = [watching.path, tmp_path / "other"]
-        save_nginx_key(paths[1], new_key())
-        keys = tuple(load_nginx_keys(*paths))
-        with watch_ticket_keys(watching.keys, lambda: load_nginx_keys(*paths), paths, SOON):
-            save_nginx_key(paths[1], TicketKey(watching.first.name, b"H" * 32, b"A" * 32))
+        save(paths[1], new_key())
+        keys = tuple(load_ticket_keys("nginx", *paths))
+        with watch_ticket_keys(
+            watching.keys, lambda: load_ticket_keys("nginx", *paths), paths, SOON
+        ):
+            save(paths[1], TicketKey(watching.first.name, b"H" * 32, b"A" * 32))
             wait_until(lambda: bool(watching.logged(logging.ERROR)))
             assert watching.keys.keys == keys
         assert "two keys have the name" in watching.logged(logging.ERROR)[0]
@@ -628,7 +803,7 @@ class TestWatching:
         watcher = watching.watch()
         watcher.close()
         loads = watching.loads
-        save_nginx_key(watching.path, new_key())
+        save(watching.path, new_key())
         watcher.close()
         assert not watcher.is_alive()
         assert (watching.keys.keys, watching.loads) == ((watching.first,), loads)
@@ -678,14 +853,14 @@ class TestWatching:
         """Whichever of the ring and the watcher is held, the watching goes on; and ends with it."""
         path, keys = watching.path, watching.keys
         watching.keys = TicketKeys([new_key()])
-        kept: Any = watch_ticket_keys(keys, lambda: load_nginx_keys(path), path, SOON)
+        kept: Any = watch_ticket_keys(keys, lambda: load_ticket_keys("nginx", path), path, SOON)
         if held == "keys":
             kept = keys
         ring = weakref.ref(keys)
         del keys
         gc.collect()
         saved = new_key()
-        save_nginx_key(path, saved)
+        save(path, saved)
 
         def is_known() -> bool:
             keys = ring()
@@ -703,12 +878,14 @@ class TestWatching:
         context, client = tls.server_context(server_file, version), tls.client_context(version)
         openssl_tickets.set_ticket_keys(context, watching.keys)
         old = watching.path.with_name("old")
-        save_nginx_key(old, watching.first)
+        save(old, watching.first)
         files = [watching.path, old]
-        with watch_ticket_keys(watching.keys, lambda: load_nginx_keys(*files), files, SOON):
+        with watch_ticket_keys(
+            watching.keys, lambda: load_ticket_keys("nginx", *files), files, SOON
+        ):
             session = tls.Pair(context, client).handshake().session()
             saved = new_key()
-            save_nginx_key(watching.path, saved)
+            save(watching.path, saved)
             watching.wait_for_keys(saved, watching.first)
             pair = tls.Pair(context, client, session).handshake()
             assert pair.reused
@@ -720,13 +897,13 @@ class TestWatching:
 class TestProcesses:
     """Each runs in a process of its own."""
 
-    BEGINNING = f"""
-        import os, sys
-        sys.path.append({str(Path(__file__).parents[2])!r})
+    BEGINNING = """
+        import os
         from openssl_tickets import *
         from openssl_tickets.ticket_key_files import *
-        save_nginx_key(path, TicketKey.generate())
-        load = lambda: load_nginx_keys(path)
+        save = lambda path, key: save_ticket_keys("nginx", path, [key])
+        save(path, TicketKey.generate())
+        load = lambda: load_ticket_keys("nginx", path)
         keys = TicketKeys(load())
         watcher = watch_ticket_keys(keys, load, path, 0.01)
     """
@@ -746,7 +923,7 @@ class TestProcesses:
                 watcher.close()
                 saved = TicketKey.generate()
                 with watch_ticket_keys(keys, load, path, 0.01) as own:
-                    save_nginx_key(path, saved)
+                    save(path, saved)
                     while keys.keys != (saved,):
                         time.sleep(0.01)
                     print(own.is_alive(), flush=True)

@@ -254,11 +254,14 @@ openssl_tickets.set_ticket_keys(context, ring)
 openssl_tickets.set_ticket_keys(ssl_context, None)
 context.set_ticket_keys(derived)
 openssl_tickets.set_ticket_keys(context, key)  # type: ignore[arg-type]
-loaded: list[TicketKey] = ticket_key_files.load_nginx_keys("first.key", Path("second.key"))
-ticket_key_files.save_haproxy_keys("haproxy.keys", loaded)
+loaded: list[TicketKey] = ticket_key_files.load_ticket_keys("nginx", "1.key", Path("2.key"))
+ticket_key_files.save_ticket_keys("haproxy", "haproxy.keys", loaded)
+encoded: bytes = ticket_key_files.encode_ticket_keys("envoy", [key])
+ticket_key_files.load_ticket_keys("caddy", "caddy.key")  # type: ignore[arg-type]
 with ticket_key_files.watch_ticket_keys(
-    ring, lambda: ticket_key_files.load_apache_keys("apache.key"), ["apache.key"]
+    ring, lambda: ticket_key_files.load_ticket_keys("apache", "apache.key"), ["apache.key"]
 ) as watcher:
     watches: bool = watcher.is_alive()
 with RedisTicketKeys("redis://localhost", period=3600.0) as shared:
     openssl_tickets.set_ticket_keys(ssl_context, shared.keys)
+    problem: str | None = shared.state().problem
