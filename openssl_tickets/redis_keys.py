@@ -27,9 +27,13 @@ all keys each ``poll_interval`` at the latest, each time within the timeout. Let
   the keys, and counts from there with its own monotonic clock: the hosts' wall clocks do not
   matter, and may be anything. How far two hosts are apart is a part of one round trip to the Redis
   plus what their clocks have drifted since, and does no harm below ``settle``: a key that some use
-  early or late all know anyway. A step of the Redis server's clock (or a failover to a server with
-  another time) makes no key forgotten, since hosts keep what they know for as long as was said when
-  they came to know it, and put back what is missing; and none used too early, by the rule above.
+  early or late all know anyway. Whether a key is over is judged by the Redis server's clock, and
+  again by the Redis itself when a key is put back. So a host whose own clock stood still, as a
+  virtual machine's does while it is suspended, brings no expired key back: it drops them, and takes
+  over what the others use. If the Redis server's clock steps back, keys stay for longer. If it
+  steps forward by more than ``accept_for``, older keys are dropped too early, and their tickets
+  lead to full handshakes; the key in use is never dropped, and none is used too early, by the rule
+  above.
 - *One host at a time makes keys*, under a lock with an expiry; and the Redis takes a new key in
   only while the lock is the maker's, which one script checks and does. So a host that was asleep in
   the middle of it, and whose lock has expired, stores nothing. Keys that some host has are put back
@@ -46,14 +50,26 @@ import contextlib
 import logging
 import math
 import os
+import re
 import secrets
+import ssl
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
-import redis
+try:
+    import redis
+except ModuleNotFoundError as error:
+    if error.name != "redis":
+        raise
+    raise ModuleNotFoundError(
+        "openssl_tickets.redis_keys needs redis-py: pip install 'openssl_tickets[redis]'",
+        name="redis",
+    ) from error
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -65,6 +81,7 @@ _TIMEOUT_MIN = 1.0  # seconds; a busy machine is no outage
 _MAX_PLANNED = 900  # keys; a ring has 1,000, and hosts that began on their own have some
 _MAX_KEYS = 1000
 _SECONDS_MAX = 366 * 24 * 3600.0
+_PAUSE_MAX = 300.0  # seconds between two messages of a Redis that comes and goes
 _VERSION = "1"  # of what is stored
 
 # All keys that are there, with how long they stay, and the server's time.
@@ -81,26 +98,30 @@ end
 return {now[1], now[2], found}
 """
 
-# Stores keys that are not there, and prolongs those that are. With a token it does so only while
-# the lock has it; -1 says that it has not. Who may not publish still stores.
+# Stores keys that are not there, and prolongs those that are, to the time that is given; but not
+# those that are over by the server's clock. With a token it does so only while the lock has it; -1
+# says that it has not. Who may not publish still stores.
 _PUT = """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return -1
 end
-local changed = 0
+local time, changed = redis.call('TIME'), 0
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 5, #ARGV, 3 do
-    local key, stay = ARGV[2] .. ARGV[i], tonumber(ARGV[i + 2])
+    local key, stay = ARGV[2] .. ARGV[i], ARGV[i + 2] - now
     local left = redis.call('PTTL', key)
-    if left == -2 then
-        redis.call('SET', key, ARGV[i + 1], 'PX', stay)
-        changed = changed + 1
-    elseif left >= 0 and left < stay then
-        redis.call('PEXPIRE', key, stay)
-        changed = changed + 1
-    end
-    redis.call('SADD', KEYS[1], ARGV[i])
-    if redis.call('PTTL', KEYS[1]) < stay then
-        redis.call('PEXPIRE', KEYS[1], stay)
+    if stay > 0 then
+        if left == -2 then
+            redis.call('SET', key, ARGV[i + 1], 'PX', stay)
+            changed = changed + 1
+        elseif left >= 0 and left < stay then
+            redis.call('PEXPIRE', key, stay)
+            changed = changed + 1
+        end
+        redis.call('SADD', KEYS[1], ARGV[i])
+        if redis.call('PTTL', KEYS[1]) < stay then
+            redis.call('PEXPIRE', KEYS[1], stay)
+        end
     end
 end
 if changed > 0 then
@@ -116,10 +137,67 @@ end
 return 0
 """
 
+# A lock that somebody has left without an expiry would stay for good.
+_UNSTICK = """
+if redis.call('PTTL', KEYS[1]) == -1 then
+    return redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return 0
+"""
+
+# What goes wrong, in our words: a text from below may have a password in it.
+_REASONS = {
+    r"AuthenticationError|WRONGPASS|NOAUTH": "the user name or the password is wrong or missing",
+    r"NoPermissionError|NOPERM|ACL failure|can't run this command": (
+        "the user's access control does not allow all commands that are needed, on <prefix>:*"
+    ),
+    r"WRONGTYPE": "what it has under this prefix is of another type: take another prefix",
+    r"CROSSSLOT|ClusterCrossSlotError|MOVED|MovedError|AskError|ClusterDownError|non local key": (
+        "it is a cluster, which is not supported: take a Redis that is none"
+    ),
+    r"READONLY|ReadOnlyError": "it is a replica, and stores no keys: name the primary",
+    r"OOM|OutOfMemoryError": "its memory is full",
+    r"MISCONF": "it cannot write to its disk, and stores no keys",
+    r"LOADING|BusyLoadingError": "it is still reading its data",
+    r"MasterNotFoundError": "the Sentinel knows no primary of this name",
+    r"max number of clients": "it has as many clients as it may have",
+    r"MaxConnectionsError|Too many connections|No connection available": "the client's pool has "
+    "no connection left: give it two or more",
+    r"gaierror": "the name of its host is not known",
+    r"TimeoutError": "it does not answer in time",
+}
+
+
+@dataclass(frozen=True)
+class RedisState:
+    """How a :class:`RedisTicketKeys` is doing."""
+
+    connected_since: float | None
+    """Since when the Redis answers, as ``time.time()``; None if it does not."""
+    last_success: float | None
+    """When the keys were last read from it, as ``time.time()``; None if they never were."""
+    key_age: float
+    """For how many seconds the key in use has been encrypting, by the plan of all hosts."""
+    keys: int
+    """How many keys the ring has."""
+    next_rotation: float | None
+    """In how many seconds the next key encrypts; None if there is none yet."""
+    problem: str | None
+    """What is wrong, for people to read; None if nothing is."""
+
+
+class _Ring(NamedTuple):
+    """The ring as it was set last; times are of our monotonic clock."""
+
+    is_shared: bool
+    began: float
+    keys: int
+    following: float | None
+
 
 @dataclass
 class _Held:
-    """A key that is here; times are of our monotonic clock."""
+    """A key that is here; times are of our monotonic clock, but for the last."""
 
     key: TicketKey
     active: float | None
@@ -127,6 +205,7 @@ class _Held:
     not_before: float
     """It does not begin before this, whatever the Redis says later."""
     drop: float
+    """When it is over, in the time of the Redis server."""
 
 
 class RedisTicketKeys:
@@ -140,7 +219,9 @@ class RedisTicketKeys:
 
     When the Redis is away, the hosts go on with the keys that they have, and log so, once, and once
     when it is back; then keys that it has lost are put back into it. A host that *starts* meanwhile
-    has a random key of its own, which becomes known to the others as soon as it joins them.
+    has a random key of its own, which becomes known to the others as soon as it joins them. A wrong
+    password, a certificate that is not trusted, a cluster and the like look the same, but for the
+    reason in the log and in :meth:`state`: with ``start(require_connected=True)`` they are errors.
 
     *The secrets are in the Redis in the clear.* Whoever can read it can decrypt every ticket, and
     the connections that are resumed without a key exchange of their own; whoever can write it can
@@ -151,15 +232,17 @@ class RedisTicketKeys:
     ``period`` and ``accept_for``. Deleting keys in the Redis does not make the hosts forget them,
     they put them back; to be rid of keys that have leaked, use another prefix.
 
-    Start it in each process, *after* a fork: a thread does not come along. What a forked child has
-    without :meth:`start` are the keys as they were, and it does not follow; with :meth:`start` it
-    follows from there. It is not to be started while other threads start or close it.
+    Start it in each process, *after* a fork: a thread does not come along. :attr:`keys` is there
+    once it has been started. What a forked child has without :meth:`start` are the keys as they
+    were, and it does not follow; with :meth:`start` it follows from there. It is not to be started
+    while other threads start or close it.
 
     Args:
         redis_client_or_url: such as ``"rediss://:password@host:6380/0"``, for a client with
-            timeouts of a second, or of ``poll_interval`` where that is more; or a ``redis.Redis``
-            of one's own, which should have such timeouts and no retries (there is another try
-            soon).
+            timeouts of a second, or of ``poll_interval`` if that is more; or a ``redis.Redis`` of
+            one's own, which should have such timeouts and no retries (there is another try soon).
+            If its pool has a single connection, the Redis is asked each ``poll_interval``, and
+            cannot tell of changes.
         prefix: the beginning of all names in the Redis; fleets with different ones do not meet.
         period: for how many seconds a key encrypts.
         accept_for: seconds. At least as many as a ticket lives
@@ -169,13 +252,15 @@ class RedisTicketKeys:
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, they lead to too many keys at a time, or the URL is
-            none.
+        ValueError: a number is out of range, they lead to too many keys at a time, the prefix is
+            empty or cannot be encoded, or redis-py does not take the URL.
         Error: OpenSSL has no random bytes, or no memory.
 
     Example::
 
-        with RedisTicketKeys("redis://127.0.0.1:6379/0") as shared:
+        shared = RedisTicketKeys("redis://127.0.0.1:6379/0")
+        shared.start(require_connected=True)
+        with shared:
             set_ticket_keys(context, shared.keys)
             serve(context)
     """
@@ -186,8 +271,13 @@ class RedisTicketKeys:
     _thread: threading.Thread | None
     _stop: threading.Event
     _settled: threading.Event
-    _is_connected: bool
-    _is_away: bool
+    _connected_since: float | None
+    _reason: str | None
+    _said_at: float
+    _pause: float
+    _is_said: bool
+    _planned_at: float
+    _cannot_rotate: bool
     _notices: Any
     _failed_notices: int
 
@@ -202,6 +292,12 @@ class RedisTicketKeys:
     ) -> None:
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
+        try:
+            prefix.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"prefix cannot be encoded in UTF-8: {prefix!r}") from None
+        if not prefix:
+            raise ValueError("prefix must not be empty")
         self._prefix = prefix
         self._period = _seconds("period", period, 0.1)
         self._accept_for = _seconds("accept_for", accept_for, 0.0)
@@ -221,50 +317,99 @@ class RedisTicketKeys:
         self._read_script = self._client.register_script(_READ)
         self._put_script = self._client.register_script(_PUT)
         self._unlock_script = self._client.register_script(_UNLOCK)
+        self._unstick_script = self._client.register_script(_UNSTICK)
+        # What waits for notices keeps a connection for itself.
+        self._has_notices = getattr(self._client.connection_pool, "max_connections", 2) > 1
 
         own = TicketKey.generate()
         self._own: bytes | None = own.name
         self._is_own_used = False
-        self._held = {own.name: _Held(own, None, -math.inf, time.monotonic() + self._stay)}
+        now = time.monotonic()
+        self._held = {own.name: _Held(own, None, -math.inf, now + self._stay)}
         self._keys = TicketKeys([own])
         self._names = [own.name]
-        self._clock = 0.0  # what is added to our clock for the server's
+        self._ring = _Ring(False, now, 1, None)
+        self._clock: float | None = None  # what is added to our clock for the server's
+        self._last_success: float | None = None
         self._ignored: set[str] = set()
         self._forget()
 
     @property
     def keys(self) -> TicketKeys:
-        """The ring, for :func:`openssl_tickets.set_ticket_keys`; it is the same one always."""
+        """
+        The ring, for :func:`openssl_tickets.set_ticket_keys`; it is the same one always.
+
+        Raises:
+            RuntimeError: it was never started, so nobody else has these keys.
+        """
+        if not self._is_own_used:
+            raise RuntimeError("call start() first: until then no other host knows these keys")
         return self._keys
 
     @property
     def connected(self) -> bool:
         """Whether the last word with the Redis was a good one; False in a forked child."""
-        return self._is_connected and self._pid == os.getpid()
+        return self._connected_since is not None and self._pid == os.getpid()
 
-    def start(self) -> None:
+    def state(self) -> RedisState:
+        """
+        Returns how things are now: whether the Redis answers, and how old the key in use is.
+
+        In a process that was forked, and has not started it, the keys grow old: that is its
+        ``problem``, and ``connected_since`` is None.
+
+        Example::
+
+            state = shared.state()
+            if state.problem is not None:
+                alert(f"ticket keys: {state.problem}, the key is {state.key_age:.0f} s old")
+        """
+        ring, now = self._ring, time.monotonic()
+        if self._thread is None or self._pid != os.getpid():
+            problem: str | None = "not started in this process"
+        else:
+            problem = self._reason
+            if problem is None and self._cannot_rotate:
+                problem = f"no next key: another host keeps the lock {self._prefix}:lock"
+        return RedisState(
+            connected_since=self._connected_since if self.connected else None,
+            last_success=self._last_success,
+            key_age=max(0.0, now - ring.began),
+            keys=ring.keys,
+            next_rotation=None if ring.following is None else max(0.0, ring.following - now),
+            problem=problem,
+        )
+
+    def start(self, *, require_connected: bool = False) -> None:
         """
         Joins the others, and follows them from now on, in a thread.
 
-        It returns as soon as there is a key that all hosts know: at once where the Redis has one.
-        Where it has none, for the very first hosts, that is two and a half times ``poll_interval``
-        or so later. It does not wait for a Redis that is away.
+        It returns as soon as there is a key that all hosts know: at once if the Redis has one. If
+        it has none, as for the very first hosts, that is later: by twice ``poll_interval`` plus the
+        timeout, which is a second, or ``poll_interval`` if that is more. It does not wait for a
+        Redis that is away.
+
+        Args:
+            require_connected: whether it is an error if the Redis cannot be used now. If not, the
+                host goes on with a random key of its own, logs the reason, and tries again.
 
         Raises:
             RuntimeError: it is started already.
+            ConnectionError: the Redis cannot be used, with the reason; nothing is started.
         """
-        if self._pid != os.getpid():
-            self._forget()
-        if self._thread is not None:
+        if self._thread is not None and self._pid == os.getpid():
             raise RuntimeError("it is started already")
-        self._stop.clear()
-        self._settled.clear()
+        self._forget()
         self._thread = threading.Thread(target=self._follow, name=__name__, daemon=True)
         self._thread.start()
         # A daemon thread that is still at it when the interpreter goes down could make noise.
         atexit.register(self.close)
         # The lock of a host that has died on the way may have to expire first.
         self._settled.wait(2 * self._settle + self._lock_expiry)
+        if require_connected and not (self.connected and self._ring.is_shared):
+            reason = self._reason or f"no host makes a key: is {self._prefix}:lock kept by one?"
+            self.close()
+            raise ConnectionError(f"the Redis cannot be used: {reason}")
         self._is_own_used = True
 
     def close(self) -> None:
@@ -276,7 +421,7 @@ class RedisTicketKeys:
         if self._thread is None or self._pid != os.getpid():
             return
         self._stop.set()
-        if self._is_connected:
+        if self.connected:
             # Where that fails, the thread notices by itself, a little later.
             with contextlib.suppress(redis.RedisError, OSError):
                 self._client.publish(self._own_channel, "")
@@ -285,13 +430,14 @@ class RedisTicketKeys:
             logger.warning("the thread has not ended yet: the Redis client has no timeouts")
             return
         self._thread = None
-        self._is_connected = False
+        self._connected_since = None
         atexit.unregister(self.close)
         if self._is_our_client:
             self._client.close()
 
     def __enter__(self) -> RedisTicketKeys:
-        self.start()
+        if self._thread is None or self._pid != os.getpid():
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -302,15 +448,20 @@ class RedisTicketKeys:
         return f"<{__name__}.RedisTicketKeys {self._prefix!r}, {state}: {self._keys!r}>"
 
     def _forget(self) -> None:
-        """Begins without a thread, as in a forked child, whatever there was in the parent."""
+        """Begins without a thread, whatever there was before, or in the parent of a fork."""
         self._pid = os.getpid()
         self._id = secrets.token_hex(8)  # tells our own notices from those of others
         self._own_channel = f"{self._prefix}:changed:{self._id}"
         self._thread = None
         self._stop = threading.Event()
         self._settled = threading.Event()
-        self._is_connected = False
-        self._is_away = False
+        self._connected_since = None
+        self._reason = None  # why it is away
+        self._said_at = -math.inf
+        self._pause = 0.0
+        self._is_said = False
+        self._planned_at = time.monotonic()
+        self._cannot_rotate = False
         self._notices = None
         self._failed_notices = 0
 
@@ -349,6 +500,7 @@ class RedisTicketKeys:
         if self._newest() < time.monotonic() + self._lead:
             self._rotate()
         self._apply()
+        self._check_plan()
 
     def _read(self) -> Mapping[bytes, float]:
         """Takes over all keys; returns the names, and for how many seconds the Redis has each."""
@@ -357,10 +509,16 @@ class RedisTicketKeys:
         )
         # The later of two ends: what follows from it is rather too late than too early.
         now = time.monotonic()
-        self._clock = int(seconds) + int(microseconds) / 1e6 - now
-        # Who uses none of these keys yet believes the others, who have seen them before.
-        has_joined = self._current(now).active is not None
-        not_before = now + self._settle if has_joined else -math.inf
+        clock = int(seconds) + int(microseconds) / 1e6 - now
+        if self._clock is None:
+            for held in self._held.values():  # our own, in our own time so far
+                held.drop += clock
+        self._clock = clock
+        # Who uses none of these keys yet believes the others, who have seen them before. So does
+        # who was suspended until the key in use was over.
+        current = self._current(now)
+        is_with_them = current.active is not None and current.drop > now + clock
+        not_before = now + self._settle if is_with_them else -math.inf
         stored = {}
         for name, record, left in found:
             try:
@@ -372,8 +530,8 @@ class RedisTicketKeys:
             stays = int(left) / 1000 if int(left) >= 0 else self._period + self._stay
             stored[key.name] = stays
             if active is not None:
-                active -= self._clock
-            self._take(_Held(key, active, not_before, now + stays))
+                active -= clock
+            self._take(_Held(key, active, not_before, now + clock + stays))
         return stored
 
     def _take(self, found: _Held) -> None:
@@ -386,25 +544,28 @@ class RedisTicketKeys:
 
     def _put_back(self, stored: Mapping[bytes, float]) -> None:
         """Stores what the Redis has lost, and prolongs the key in use where that is needed."""
-        now = time.monotonic()
-        current = self._current(now)
-        missing = []
+        current = self._current(time.monotonic())
+        now, missing = self._server_now(), []
         for name, held in self._held.items():
             if name == self._own and not self._is_own_used:
                 continue
             if name not in stored:
                 # What is about to expire has expired there.
                 if held.drop - now > self._settle:
-                    missing.append((held, held.drop - now))
+                    missing.append(held)
             elif held is current and stored[name] < self._stay - self._settle:
-                missing.append((held, self._stay))
+                held.drop = max(held.drop, now + self._stay)
+                missing.append(held)
         if missing:
             self._put(missing)
 
     def _rotate(self) -> None:
         """Makes the keys of the time ahead, if no other host is at it."""
         lock, token = f"{self._prefix}:lock", secrets.token_hex(16)
-        if not self._client.set(lock, token, nx=True, px=_milliseconds(self._lock_expiry)):
+        expiry = _milliseconds(self._lock_expiry)
+        if not self._client.set(lock, token, nx=True, px=expiry):
+            if self._unstick_script(keys=[lock], args=[expiry]):
+                logger.warning("the lock %s had no expiry, and is now given one", lock)
             return
         # If anything goes wrong from here on, the lock expires.
         self._read()
@@ -414,10 +575,10 @@ class RedisTicketKeys:
         while newest < now + self._lead:
             newest = max(newest + self._period, now + self._settle)
             key = TicketKey.generate()
-            drop = newest + self._period + self._stay
-            made.append((_Held(key, newest, newest, drop), drop - now))
+            drop = newest + self._period + self._stay + (self._clock or 0.0)
+            made.append(_Held(key, newest, newest, drop))
         if made and self._put(made, token) > 0:
-            for held, _ in made:
+            for held in made:
                 self._held[held.key.name] = held
                 logger.info(
                     "made ticket key %s, for use in %.1f seconds",
@@ -426,13 +587,29 @@ class RedisTicketKeys:
                 )
         self._unlock_script(keys=[lock], args=[token])
 
-    def _put(self, given: list[tuple[_Held, float]], token: str = "") -> int:
+    def _check_plan(self) -> None:
+        """Says when nobody makes the next key, though there is a Redis for it."""
+        now = time.monotonic()
+        if self._newest() > now:
+            self._planned_at = now
+            if self._cannot_rotate:
+                self._cannot_rotate = False
+                logger.warning("there is a next ticket key again")
+        elif not self._cannot_rotate and now - self._planned_at > self._lock_expiry + self._settle:
+            self._cannot_rotate = True
+            logger.warning(
+                "no next ticket key for %.1f seconds: another host keeps the lock %s:lock",
+                now - self._planned_at,
+                self._prefix,
+            )
+
+    def _put(self, given: list[_Held], token: str = "") -> int:
         arguments: list[str | int] = [token, f"{self._prefix}:key:", self._channel, self._id]
-        for held, stays in given:
+        for held in given:
             arguments += [
                 held.key.name.hex(),
-                _to_record(held.key, held.active and held.active + self._clock),
-                _milliseconds(stays),
+                _to_record(held.key, held.active and held.active + (self._clock or 0.0)),
+                _milliseconds(held.drop),
             ]
         names = [f"{self._prefix}:keys", f"{self._prefix}:lock"]
         return int(self._put_script(keys=names, args=arguments))
@@ -444,8 +621,9 @@ class RedisTicketKeys:
         if not self._is_own_used and self._own is not None and current.active is not None:
             del self._held[self._own]  # no ticket has it
             self._own = None
-        current.drop = max(current.drop, now + self._stay)
-        self._held = {name: held for name, held in self._held.items() if held.drop > now}
+        server_now = self._server_now()
+        current.drop = max(current.drop, server_now + self._stay)
+        self._held = {name: held for name, held in self._held.items() if held.drop > server_now}
         others = sorted(
             (held for held in self._held.values() if held is not current),
             key=lambda held: held.active if held.active is not None else -math.inf,
@@ -456,19 +634,29 @@ class RedisTicketKeys:
         if names != self._names:
             self._keys.replace(keys)
             self._names = names
-        if current.active is not None:
+        begins = [held.active for held in others if held.active is not None and held.active > now]
+        is_shared = current.active is not None
+        began = current.active if current.active is not None else self._ring.began
+        self._ring = _Ring(is_shared, began, len(keys), min(begins, default=None))
+        if is_shared:
             self._settled.set()
-        events = [held.drop for held in others]
-        events += [held.active for held in others if held.active is not None and held.active > now]
-        return min(events, default=math.inf)
+        return min([*begins, *(held.drop - server_now + now for held in others)], default=math.inf)
 
     def _current(self, now: float) -> _Held:
-        """Returns what encrypts: the last of the plan whose time has come, or our own key."""
+        """
+        Returns what encrypts: the last of the plan whose time has come, or our own key.
+
+        One that is over does so only if there is no other.
+        """
         begun = [held for held in self._held.values() if held.active is not None]
         begun = [held for held in begun if (held.active or 0.0) <= now]
+        valid = [held for held in begun if held.drop > self._server_now()]
         if begun:
-            return max(begun, key=lambda held: (held.active or 0.0, held.key.name))
+            return max(valid or begun, key=lambda held: (held.active or 0.0, held.key.name))
         return self._held[self._own or b""]
+
+    def _server_now(self) -> float:
+        return time.monotonic() + (self._clock or 0.0)
 
     def _newest(self) -> float:
         """Returns when the last key of the plan begins."""
@@ -485,7 +673,7 @@ class RedisTicketKeys:
 
     def _is_noticed(self, seconds: float) -> bool:
         """Waits for as long; returns True as soon as there may be something to read."""
-        if not self._is_connected:
+        if self._connected_since is None or not self._has_notices:
             self._stop.wait(seconds)
             return False
         try:
@@ -500,9 +688,8 @@ class RedisTicketKeys:
                 return True  # that tells whether the Redis is away, or only this is
             if self._failed_notices == 2:
                 logger.warning(
-                    "no notices from Redis (%s: %s): asking it each %g seconds",
-                    type(error).__name__,
-                    error,
+                    "no notices from Redis (%s): asking it each %g seconds",
+                    _reason(error),
                     self._poll_interval,
                 )
             self._stop.wait(seconds)
@@ -520,30 +707,57 @@ class RedisTicketKeys:
                 notices.close()
 
     def _says_away(self, error: Exception) -> None:
-        self._is_connected = False
         self._end_notices()
-        if not self._is_away:
-            self._is_away = True
-            logger.warning(
-                "Redis is away (%s: %s): going on with the ticket keys that are here",
-                type(error).__name__,
-                error,
-                # A fault of ours, which needs more to be found.
-                exc_info=None if isinstance(error, (redis.RedisError, OSError)) else error,
-            )
+        before, self._reason = self._reason, _reason(error)
+        self._connected_since = None
+        if before is None:
+            # If it comes and goes, less and less is said of it.
+            now = time.monotonic()
+            since = now - self._said_at
+            self._is_said = since >= self._pause
+            if self._is_said:
+                is_calm = since > 10 * self._pause
+                self._pause = self._poll_interval if is_calm else min(2 * self._pause, _PAUSE_MAX)
+                self._said_at = now
+                logger.warning(
+                    "Redis is away (%s): going on with the ticket keys that are here", self._reason
+                )
         self._settled.set()
 
     def _says_back(self) -> None:
-        self._is_connected = True
-        if self._is_away:
-            self._is_away = False
+        self._last_success = time.time()
+        if self._connected_since is None:
+            self._connected_since = self._last_success
+        if self._reason is not None:
+            self._reason = None
             self._failed_notices = 0
-            logger.warning("Redis is back: following its ticket keys again")
+            if self._is_said:
+                logger.warning("Redis is back: following its ticket keys again")
 
     def _ignore(self, name: str) -> None:
         if name not in self._ignored:
             self._ignored.add(name)
             logger.warning("what Redis has as %s:key:%s is no ticket key", self._prefix, name)
+
+
+def _reason(error: BaseException) -> str:
+    """Says in our own words what is wrong; what the error says is read, and never shown."""
+    text, words = "", []
+    cause: BaseException | None = error
+    while cause is not None:
+        text += f" {type(cause).__name__} {cause}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            words.append(f"its certificate is not accepted: {cause.verify_message}")
+        elif isinstance(cause, ssl.SSLError):
+            words.append(f"TLS failed: {cause.reason}")
+        elif isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            words.append(os.strerror(cause.errno))
+        cause = cause.__cause__ or cause.__context__
+    words += [known for pattern, known in _REASONS.items() if re.search(rf"\b({pattern})\b", text)]
+    if not words and not isinstance(error, redis.RedisError | OSError):
+        # A fault of ours, or of redis-py's, which needs more to be found.
+        words = ["".join(traceback.format_tb(error.__traceback__))]
+    return ": ".join([type(error).__name__, *words[:1]])
 
 
 def _client(given: redis.Redis | str, timeout: float) -> redis.Redis:
@@ -553,12 +767,40 @@ def _client(given: redis.Redis | str, timeout: float) -> redis.Redis:
         raise TypeError(
             f"redis_client_or_url must be a redis.Redis or a str, not {type(given).__name__}"
         )
-    return redis.Redis.from_url(
-        given,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-    )
+    try:
+        client = redis.Redis.from_url(
+            given,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # An option that there is not is found here, and not when it connects.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+        wrong = _wrong_in(given)
+    except Exception:  # its text may show a part of the password
+        options = given.partition("?")[2]
+        names = ", ".join(name for name, _ in parse_qsl(options) if "@" not in options)
+        wrong = _wrong_in(given) or f"redis-py does not take one of its options: {names}"
+    if wrong is not None:
+        raise ValueError(f"redis_client_or_url is not the URL of a Redis: {wrong}")
+    return client
+
+
+def _wrong_in(url: str) -> str | None:
+    """Says what is wrong with a URL, without showing what may be a part of the password."""
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return "it must begin with redis://, rediss:// or unix://"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return (
+            "its host or port is wrong (special characters in a password must be encoded, as %2F)"
+        )
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        return "its path must be the number of a database, as in redis://localhost:6379/0"
+    return None
 
 
 def _seconds(name: str, value: float, smallest: float) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,22 @@ sys.path.append(str(Path(__file__).parents[2]))
 from openssl_tickets import Session
 from openssl_tickets.redis_keys import RedisTicketKeys
 from tests.support import tls
+
+
+class Clock:
+    """Ours stands still while we are stopped (SIGSTOP), as that of a virtual machine does."""
+
+    def __init__(self) -> None:
+        self._monotonic = time.monotonic
+        self._last = time.monotonic()
+        self._lost = 0.0
+
+    def __call__(self) -> float:
+        now = self._monotonic()
+        if now - self._last > 1.0:  # it is asked all the time
+            self._lost += now - self._last
+        self._last = now
+        return now - self._lost
 
 
 class Host:
@@ -31,9 +48,9 @@ class Host:
             version: tls.server_context(server_file, version) for version in tls.VERSIONS
         }
         self.clients = {version: tls.client_context(version) for version in tls.VERSIONS}
+        self.shared.start()
         for context in self.servers.values():
             context.set_ticket_keys(self.shared.keys)
-        self.shared.start()
 
     def state(self) -> dict[str, Any]:
         names = [key.name.hex() for key in self.shared.keys.keys]
@@ -51,6 +68,7 @@ class Host:
 
 
 def main() -> None:
+    time.monotonic = Clock()
     logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     host = Host(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))
     print("started", flush=True)

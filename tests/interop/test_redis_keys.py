@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import itertools
 import json
 import logging
+import math
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +29,7 @@ import pytest
 import redis
 
 from openssl_tickets import SSL, TicketKey, TicketKeys, set_ticket_keys
-from openssl_tickets.redis_keys import RedisTicketKeys
+from openssl_tickets.redis_keys import RedisTicketKeys, _Held
 from tests.support import processes, tls
 
 TIMEOUT = 60.0  # seconds; only a failure takes as long
@@ -42,11 +47,11 @@ class Redis:
         self.client: Any = redis.Redis.from_url(self.url, decode_responses=True)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         """Starts it, with what it has on disk; returns when it answers."""
         options = ["--port", "0", "--unixsocket", str(self.folder / "socket")]
         options += ["--dir", str(self.folder), "--save", ""]
-        options += ["--appendonly", "yes", "--appendfsync", "always"]
+        options += ["--appendonly", "yes", "--appendfsync", "always", *more]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["redis-server", *options],
@@ -61,6 +66,10 @@ class Redis:
             return bool(self.client.ping())
         except redis.RedisError:  # it is not there, or is reading its file
             return False
+
+    def restart(self, *more: str) -> None:
+        self.kill()
+        self.start(*more)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -185,6 +194,9 @@ class Host:
         assert answer, self.log.read_text()
         result: dict[str, Any] = json.loads(answer)
         return result
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def restart(self) -> None:
         with self._lock:
@@ -407,7 +419,7 @@ class TestFollowing:
         """A host that would ask in minutes only has a new key as soon as it is made."""
         server.seed()
         maker = host(period=2.0)
-        server.client.set(f"{PREFIX}:lock", "not the follower, who would make many")
+        server.client.set(f"{PREFIX}:lock", "not the follower, who would make many", px=99_000)
         follower = host(period=2.0, poll_interval=100.0)
         known = set(names(follower))
         server.client.delete(f"{PREFIX}:lock")
@@ -508,7 +520,7 @@ class TestLock:
         """While another host has the lock no key is made; it expires, should that host be gone."""
         server.seed()
         one, other = host(), host()
-        until(lambda: server.client.set(f"{PREFIX}:lock", "another host", nx=True))
+        until(lambda: server.client.set(f"{PREFIX}:lock", "another host", nx=True, px=99_000))
         until(lambda: set(names(one)) == set(names(other)) == set(server.records()))
         known = set(names(one))
         first = names(one)[0]
@@ -530,7 +542,7 @@ class TestLock:
             def set(self, name: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
                 result = super().set(name, value, *args, **kwargs)
                 if result and not taken.is_set():
-                    super().set(name, "another host")
+                    super().set(name, "another host", px=99_000)
                     taken.set()
                 return result
 
@@ -548,6 +560,237 @@ class TestLock:
         starting.join(TIMEOUT)
         assert set(names(one)) >= set(server.records()) != set()
         one.close()
+
+    def test_lock_without_expiry(self, server: Redis, caplog: pytest.LogCaptureFixture) -> None:
+        """A lock that somebody has left for good is given an expiry; keys are made after that."""
+        server.client.set(f"{PREFIX}:lock", "nobody")
+        first = RedisTicketKeys(server.url, **FAST)
+        first.start(require_connected=True)
+        with first:
+            assert set(names(first)) & set(server.records())
+            until(lambda: server.client.set(f"{PREFIX}:lock", "nobody", nx=True))
+            known = set(server.records())
+            until(lambda: set(server.records()) - known)
+        assert len(messages(caplog, f"the lock {PREFIX}:lock had no expiry")) == 2
+
+    def test_lock_that_is_kept(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """When no key is made for long, since others keep the lock, it is said, once."""
+        one = host()
+        until(lambda: server.client.set(f"{PREFIX}:lock", "another", nx=True, px=99_000))
+        until(lambda: one.state().problem)
+        assert one.state().problem == f"no next key: another host keeps the lock {PREFIX}:lock"
+        assert one.state().next_rotation is None
+        assert one.connected
+        server.client.delete(f"{PREFIX}:lock")
+        until(lambda: one.state().problem is None)
+        assert one.state().next_rotation is not None
+        assert len(messages(caplog, "no next ticket key for")) == 1
+        assert len(messages(caplog, "there is a next ticket key again")) == 1
+
+
+class TestClock:
+    def test_suspended(self, server: Redis, server_file: Path, tmp_path: Path) -> None:
+        """
+        A host that was suspended, with its clock, until its keys were over brings none of them
+        back, and takes over what the others use.
+        """
+        arguments = {"period": 1.0, "accept_for": 0.0, "poll_interval": 0.1}
+        with contextlib.ExitStack() as ends:
+            hosts = []
+            for number in range(2):
+                log = tmp_path / f"{number}.log"
+                hosts.append(Host(server_file, server.url, log, arguments))
+                ends.callback(hosts[-1].kill)
+            for one in hosts:
+                one.wait_for_start()
+            suspended, other = hosts
+            old = set(suspended.do("state")["names"])
+            suspended.send_signal(signal.SIGSTOP)
+            until(lambda: not old & {*server.records(), *other.do("state")["names"]})
+            before = server.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            suspended.send_signal(signal.SIGCONT)
+            until(lambda: suspended.do("state")["names"][0] == other.do("state")["names"][0])
+            # Both have asked several times more.
+            seen = set[str]()
+
+            def have_asked() -> bool:
+                seen.update(server.records(), other.do("state")["names"])
+                calls = server.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+                return bool(calls > before + 20)
+
+            until(have_asked)
+            assert not old & seen
+            assert not old & set(suspended.do("state")["names"])
+
+    def test_expired_key(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """The Redis itself takes in no key that is over by its clock, whatever a host believes."""
+        server.seed()
+        one, seconds = host(), server.client.time()[0]
+        for drop, is_taken in ((seconds - 1, False), (seconds + 60, True)):
+            held = _Held(TicketKey.generate(), None, 0.0, drop)
+            one._put([held])
+            assert (held.key.name.hex() in server.records()) is is_taken
+
+
+class TestConfiguration:
+    """What cannot work is an error, if asked for, and is said in any case, without passwords."""
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port: int = listener.getsockname()[1]
+            return port
+
+    @pytest.mark.parametrize(
+        ("case", "reason"),
+        [
+            ("nobody listens", "ConnectionError: No such file or directory"),
+            ("host", "ConnectionError: the name of its host is not known"),
+            ("password", "AuthenticationError: the user name or the password is wrong or missing"),
+            ("keys", "[A-Za-z]+: the user's access control does not allow"),
+            ("commands", "[A-Za-z]+: the user's access control does not allow"),
+            ("type", "ResponseError: what it has under this prefix is of another type"),
+            ("cluster", "[A-Za-z]+: it is a cluster, which is not supported"),
+            ("replica", "[A-Za-z]+: it is a replica, and stores no keys"),
+            ("certificate", "ConnectionError: its certificate is not accepted: unable to get"),
+            ("no TLS", "TimeoutError: it does not answer in time"),
+            ("pool", "[A-Za-z]+: the client's pool has no connection left"),
+            ("lock", "no host makes a key: is openssl_tickets:lock kept by one?"),
+        ],
+    )
+    def test_connected_is_required(
+        self,
+        server: Redis,
+        server_file: Path,
+        caplog: pytest.LogCaptureFixture,
+        case: str,
+        reason: str,
+    ) -> None:
+        url: Any = server.url.replace("unix://", "unix://someone:sesame@")
+        if case == "nobody listens":
+            url = f"unix://{server.folder}/nothing"
+        elif case == "host":
+            url = "redis://:sesame@no.such.host.invalid:6379/0"
+        elif case in ("keys", "commands"):
+            rules = "reset on >sesame &* "
+            rules += "%R~* +@all" if case == "keys" else "~* +@read +@write +@scripting +@pubsub"
+            server.client.execute_command("ACL", "SETUSER", "someone", *rules.split(" "))
+        elif case in ("certificate", "no TLS"):
+            port = str(self.free_port())
+            files = [f"--tls-{kind}-file" for kind in ("cert", "key", "ca-cert")]
+            tls_options = [option for file in files for option in (file, str(server_file))]
+            tls_options += ["--tls-port", port, "--tls-auth-clients", "no"]
+            server.restart(*(tls_options if case == "certificate" else ["--port", port]))
+            url = f"rediss://127.0.0.1:{port}/0"
+        elif case == "pool":
+            url = redis.Redis.from_url(server.url, max_connections=1)
+            url.connection_pool.get_connection()
+        elif case != "password":
+            url = server.url
+        if case == "type":
+            server.client.set(f"{PREFIX}:keys", "no set")
+        elif case == "cluster":
+            server.kill()
+            server.lose_all()
+            port = str(self.free_port() % 50_000 + 2_000)
+            server.start("--cluster-enabled", "yes", "--port", port)
+            server.client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+            until(lambda: server.client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        elif case == "replica":
+            server.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        elif case == "lock":
+            server.client.set(f"{PREFIX}:lock", "another host", px=99_000)
+        one = RedisTicketKeys(url, **FAST)
+        with pytest.raises(
+            ConnectionError, match=f"^the Redis cannot be used: ({reason})"
+        ) as caught:
+            one.start(require_connected=True)
+        assert caught.value.__context__ is None
+        with pytest.raises(RuntimeError, match="call start"):
+            _ = one.keys
+        assert one.state().problem == "not started in this process"
+        assert not [each for each in threading.enumerate() if each.name == LOGGER]
+        caplog.clear()
+        if case != "lock":
+            with one:
+                assert re.search(reason, str(one.state().problem))
+                assert len(names(one)) == 1
+            said = messages(caplog, "Redis is away")
+            assert len(said) == 1
+            assert re.search(reason, said[0])
+        assert "sesame" not in caplog.text + str(caught.value) + repr(one)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            redis.ConnectionError("Redis(password=sesame)"),
+            redis.ResponseError("sesame"),
+            OSError(errno.EIO, "sesame"),
+            ValueError("sesame"),
+        ],
+        ids=repr,
+    )
+    def test_what_errors_say(
+        self, server: Redis, caplog: pytest.LogCaptureFixture, error: Exception
+    ) -> None:
+        """What an error of redis-py's says may be a password, and is shown to nobody."""
+
+        class Talkative(redis.Redis):
+            def execute_command(self, *args: Any, **options: Any) -> Any:
+                raise error
+
+        one = RedisTicketKeys(Talkative.from_url(server.url), **FAST)
+        with pytest.raises(ConnectionError, match=type(error).__name__) as caught:
+            one.start(require_connected=True)
+        with one:
+            shown = repr(one.state()) + str(caught.value) + caplog.text
+        assert "sesame" not in shown
+        assert type(error).__name__ in shown
+
+    def test_never_started(self, server: Redis) -> None:
+        """The keys of a host that was never started, which nobody else has, are not handed out."""
+        one = RedisTicketKeys(server.url, **FAST)
+        with pytest.raises(RuntimeError, match=r"^call start\(\) first: until then no other host"):
+            _ = one.keys
+        assert one.state().connected_since is None
+        with one:
+            before = one.keys
+        assert one.keys is before
+
+
+class TestState:
+    def test_state(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """It tells since when there is a Redis, how old the key is, and when the next comes."""
+        server.seed()
+        began = time.time()
+        one = host(period=3.0)
+        state = one.state()
+        assert state.problem is None
+        assert state.connected_since is not None
+        assert state.last_success is not None
+        assert began <= state.connected_since <= state.last_success <= time.time()
+        assert state.keys == len(names(one))
+        until(lambda: (one.state().next_rotation or 99) < 3.0)
+        assert 0 <= one.state().key_age < 10
+        first = names(one)[0]
+        until(lambda: names(one)[0] != first)
+        assert one.state().key_age < 3.0
+        assert (one.state().last_success or 0) > state.last_success
+        server.kill()
+        until(lambda: not one.connected)
+        away = one.state()
+        assert away.connected_since is None
+        assert "Connection refused" in str(away.problem)
+        assert away.last_success is not None
+        server.start()
+        until(lambda: one.connected)
+        assert one.state().problem is None
+        assert (one.state().connected_since or 0) > away.last_success
 
 
 class TestAway:
@@ -647,17 +890,44 @@ class TestAway:
             assert len(messages(caplog, "Redis is away (TimeoutError")) == 2
         until(lambda: one.connected)
 
-    def test_wrong_password(
+    def test_one_connection(
         self,
         host: Callable[..., RedisTicketKeys],
         server: Redis,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """A Redis that does not let the host in is away, and the password is not told."""
-        caplog.set_level(logging.DEBUG)
-        one = host(server.url.replace("unix://", "unix://someone:open%20sesame@"))
-        assert len(messages(caplog, "Redis is away (AuthenticationError")) == 1
-        assert "sesame" not in caplog.text + repr(one)
+        """With one connection in the pool the Redis is asked, cannot tell, and is never away."""
+        server.seed()
+        one = host(f"{server.url}?max_connections=1")
+        first = names(one)[0]
+        until(lambda: first not in names(one)[:2])  # which is many polls later
+        assert messages(caplog, "Redis is") == []
+
+    def test_it_comes_and_goes(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What fails each second time is said less and less often."""
+        server.seed()
+
+        class Flapping(redis.Redis):
+            calls = 0
+
+            def execute_command(self, *args: Any, **options: Any) -> Any:
+                type(self).calls += 1
+                if self.calls % 4 == 0:
+                    raise redis.ConnectionError
+                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+        began = time.monotonic()
+        host(Flapping.from_url(server.url))
+        until(lambda: Flapping.calls > 100)
+        # Each pause is twice as long as the one before: 0.1, 0.2, 0.4 seconds, and so on.
+        expected = math.log2((time.monotonic() - began) / FAST["poll_interval"]) + 2
+        assert 1 <= len(messages(caplog, "Redis is away")) <= expected
+        assert len(messages(caplog, "Redis is back")) <= expected
 
     def test_restart(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
         """A host that was closed can be started again, and two starts are refused."""
@@ -696,6 +966,18 @@ class TestProcesses:
         server.seed()
         assert self.run(server, "one.start(); print(one.connected)") == "True\n"
 
+    def test_without_redis_py(self) -> None:
+        """Without redis-py, it is said what to install."""
+        program = """
+            import sys
+            sys.modules["redis"] = None
+            try:
+                import openssl_tickets.redis_keys
+            except ModuleNotFoundError as error:
+                print(error)
+        """
+        assert "pip install 'openssl_tickets[redis]'" in processes.run(textwrap.dedent(program))
+
     def test_fork(self, server: Redis) -> None:
         """A forked child has the keys; it follows when it is started, and harms no one if not."""
         server.seed()
@@ -708,6 +990,7 @@ class TestProcesses:
                 if not child:
                     names = [key.name for key in one.keys.keys]
                     assert not one.connected
+                    assert one.state().problem == "not started in this process"
                     if is_started:
                         one.start()
                         assert one.connected
@@ -741,10 +1024,30 @@ class TestArguments:
             ({"prefix": b"x"}, TypeError, "prefix must be a str, not bytes"),
             ({"period": 1, "accept_for": 900}, ValueError, ".* more than 900 keys at a time"),
             ({"redis_client_or_url": None}, TypeError, ".* must be a redis.Redis or a str, not No"),
-            ({"redis_client_or_url": "nowhere"}, ValueError, ".*URL"),
+            ({"prefix": ""}, ValueError, "prefix must not be empty"),
+            ({"prefix": "\udc80"}, ValueError, "prefix cannot be encoded in UTF-8"),
+            *(
+                ({"redis_client_or_url": url}, ValueError, f".* not the URL of a Redis: {message}")
+                for url, message in (
+                    ("nowhere", "it must begin with redis://"),
+                    ("http://sesame@localhost", "it must begin with redis://"),
+                    ("redis://:open/sesame@localhost:6379/0", "its host or port is wrong"),
+                    ("redis://:open?sesame@localhost:6379/0", "its host or port is wrong"),
+                    ("redis://[::1/sesame", "its host or port is wrong"),
+                    ("redis://localhost/O", "its path must be the number of a database"),
+                    (
+                        "redis://localhost?socket_timeout=x",
+                        r".* one of its options: socket_timeout",
+                    ),
+                    ("rediss://localhost?ssl_ca_cert=x.pem", ".* options: ssl_ca_cert$"),
+                    ("unix://socket?open=sesame@", ".* one of its options: $"),
+                )
+            ),
         ],
     )
     def test_refused(self, arguments: Any, error: type[Exception], message: str) -> None:
         """A wrong argument is named, with what it must be."""
-        with pytest.raises(error, match=f"^{message}"):
+        with pytest.raises(error, match=f"^{message}") as caught:
             RedisTicketKeys(**{"redis_client_or_url": "redis://127.0.0.1", **arguments})
+        assert "sesame" not in "".join(traceback.format_exception(caught.value)[-1:])
+        assert error is TypeError or caught.value.__context__ is None or arguments.get("prefix")
