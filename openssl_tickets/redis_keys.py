@@ -638,7 +638,7 @@ class RedisTicketKeys:
         is_shared = current.active is not None
         began = current.active if current.active is not None else self._ring.began
         self._ring = _Ring(is_shared, began, len(keys), min(begins, default=None))
-        if is_shared:
+        if is_shared and self._connected_since is not None:
             self._settled.set()
         return min([*begins, *(held.drop - server_now + now for held in others)], default=math.inf)
 
@@ -728,6 +728,8 @@ class RedisTicketKeys:
         self._last_success = time.time()
         if self._connected_since is None:
             self._connected_since = self._last_success
+        if self._ring.is_shared:
+            self._settled.set()  # not before it is connected, for start()
         if self._reason is not None:
             self._reason = None
             self._failed_notices = 0
