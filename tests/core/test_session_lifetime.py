@@ -19,8 +19,8 @@ from openssl_tickets import (
 )
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._core.session_lifetime import SessionStats
-from tests.core.test_new_session import Setting, close
 from tests.support import native, tls
+from tests.support.libraries import Setting, close
 
 WEEK = 604_800  # seconds, the longest that RFC 8446 allows
 NEVER = dict.fromkeys(SessionStats._fields, 0) | {"cache_size": 20_480}

@@ -34,8 +34,8 @@ import openssl_tickets
 from build_ffi import openssl_flags
 from openssl_tickets import SSL, Session, TicketKey, TicketKeys, TicketStatus
 from openssl_tickets._core import ticket_keys
-from tests.core.test_callbacks import Callback, in_threads, peak_memory
 from tests.support import native, stdlib_tls, tls
+from tests.support.callbacks import Callback, in_threads, peak_memory
 
 NAME, HMAC_KEY, AES_KEY = b"the key's name..", bytes(range(32)), bytes(range(32, 64))
 KEY = TicketKey(NAME, HMAC_KEY, AES_KEY)
