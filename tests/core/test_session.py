@@ -157,6 +157,22 @@ def test_too_large(session: openssl_tickets.Session, size: int) -> None:
     assert session.ticket_appdata == b""
 
 
+@pytest.mark.parametrize("size", [48_896, 48_897, 60_000, 65_280, 65_281])
+def test_before_the_cipher_is_chosen(version: str, size: int) -> None:
+    """Until then, data whose size must be measured is refused, and the error says why."""
+    session = _session_of(_greeting(version))
+    session.ticket_appdata = b"before"
+    if size == 48_896:
+        session.ticket_appdata = b"x" * size
+        assert len(session.ticket_appdata) == size
+        return
+    reason = "do not fit a ticket" if size > 65_280 else "the handshake has not chosen a cipher"
+    with pytest.raises(ValueError, match=f"^{size} bytes of ticket application data .*{reason}"):
+        session.ticket_appdata = b"x" * size
+    assert session.ticket_appdata == b"before"
+    assert lib.ERR_get_error() == 0
+
+
 class TestPeerCertificate:
     """``Session.peer_certificate_der``, on the contexts of both libraries."""
 
@@ -1166,6 +1182,13 @@ print(dict(ends))
 class _End(End):
     """With the steps that the tests here look at."""
 
+    @classmethod
+    def of(cls, connection: Any) -> _End:
+        """Returns the end with a *connection* of pyOpenSSL."""
+        end = cls(connection.get_context())
+        end.connection = connection
+        return end
+
     def wants(self, method: str, *args: object) -> bool:
         """Calls a method of the connection, and returns whether that waits for the other end."""
         try:
@@ -1336,15 +1359,43 @@ class TestSetSession:
         assert second.handshake().reused is False
         assert _session_of(second.server) != session
 
-    def test_before_it_is_a_client(self, server_file: Path) -> None:
-        """A pyOpenSSL connection that has not been told its side is asked to be."""
-        pair = tls.Pair(tls.server_context(server_file), tls.client_context()).handshake()
-        session = _session_of(pair.client)
-        connection = SSL.Connection(tls.client_context(), None)
-        with pytest.raises(ValueError, match=r"call its set_connect_state\(\) before"):
+    @pytest.mark.parametrize("method", ["TLS_METHOD", "TLS_CLIENT_METHOD"])
+    @pytest.mark.parametrize("form", list(FORMS))
+    @pytest.mark.parametrize("source", list(LIBRARIES))
+    @pytest.mark.parametrize("how", ["function", "method"])
+    def test_before_it_is_a_client(
+        self, source: str, form: str, version: str, server_file: Path, how: str, method: str
+    ) -> None:
+        """A pyOpenSSL connection that has not been told its side takes any, and resumes it."""
+        module = LIBRARIES[source]
+        server_context = module.server_context(server_file, version)
+        client_context = module.client_context(version)
+        first = module.Pair(server_context, client_context).handshake()
+        session = FORMS[form](first.client)
+        if not isinstance(session, OpenSSL.SSL.Session):  # pyOpenSSL's own check is for those
+            client_context = SSL.Context(getattr(SSL, method))
+            client_context.set_max_proto_version(tls.VERSIONS[version])
+        connection = SSL.Connection(client_context, None)
+        if how == "method":
+            connection.set_session(session)
+        else:
             openssl_tickets.set_session(connection, session)
         connection.set_connect_state()
-        openssl_tickets.set_session(connection, session)
+        client, server = _End.of(connection), _End(server_context, server_side=True)
+        assert _shake(client, server) is True
+
+    def test_before_it_is_a_server(self, pair: Any, version: str, server_file: Path) -> None:
+        """One that becomes a server after all does not resume it; one that is, refuses it."""
+        session = _session_of(pair.client)
+        second = tls.Pair(tls.server_context(server_file, version), tls.client_context(version))
+        second.server = SSL.Connection(second.server.get_context(), None)
+        second.server.set_session(session)
+        second.server.set_accept_state()
+        with pytest.raises(ValueError, match="only a client offers a session, and the connection"):
+            second.server.set_session(session)
+        assert lib.ERR_get_error() == 0
+        assert second.handshake().reused is False
+        assert _session_of(second.server) != session
 
     @pytest.mark.parametrize(
         "wrong", [None, 3, b"der", "text", object(), [], openssl_tickets.Session]

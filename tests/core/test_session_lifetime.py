@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 import pytest
@@ -86,22 +85,3 @@ def test_methods_of_the_drop_in() -> None:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_session_timeout(77)
     assert context.get_session_timeout() == get_session_timeout(context) == 77
-
-
-@pytest.mark.parametrize("wrong", [None, 3, "context", object(), SSL.Context, ssl.SSLContext])
-def test_not_a_context(wrong: Any) -> None:
-    """Only a context will do."""
-    with pytest.raises(TypeError, match="expected an OpenSSL"):
-        get_session_timeout(wrong)
-    with pytest.raises(TypeError, match="expected an OpenSSL"):
-        set_session_timeout(wrong, 10)
-
-
-def test_connection_is_not_a_context(setting: Setting) -> None:
-    """Nor will a connection, of either side."""
-    pair = setting.handshake()
-    for connection in (pair.client, pair.server):
-        with pytest.raises(TypeError, match="expected an OpenSSL"):
-            get_session_timeout(connection)
-        with pytest.raises(TypeError, match="expected an OpenSSL"):
-            set_session_timeout(connection, 10)

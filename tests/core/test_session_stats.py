@@ -166,18 +166,3 @@ def test_method_of_the_drop_in() -> None:
     context = SSL.Context(SSL.TLS_METHOD)
     assert context.session_stats() == session_stats(context)
     assert type(context.session_stats()) is SessionStats
-
-
-@pytest.mark.parametrize("wrong", [None, 3, "context", object(), SSL.Context, ssl.SSLContext])
-def test_not_a_context(wrong: Any) -> None:
-    """Only a context will do."""
-    with pytest.raises(TypeError, match="expected an OpenSSL"):
-        session_stats(wrong)
-
-
-def test_connection_is_not_a_context(setting: Setting) -> None:
-    """Nor will a connection, of either side."""
-    pair = setting.handshake()
-    for connection in (pair.client, pair.server):
-        with pytest.raises(TypeError, match="expected an OpenSSL"):
-            session_stats(connection)
