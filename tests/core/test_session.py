@@ -39,6 +39,7 @@ from tests.support.der import (
     sequence,
 )
 from tests.support.ends import End
+from tests.support.libraries import Setting, ask_for_certificate, certificate_in, show_certificate
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,46 +177,19 @@ def test_before_the_cipher_is_chosen(version: str, size: int) -> None:
 class TestPeerCertificate:
     """``Session.peer_certificate_der``, on the contexts of both libraries."""
 
-    @pytest.fixture(params=["pyOpenSSL", "ssl"])
-    def library(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
+    @pytest.fixture
+    def mutual(self, setting: Setting, client_file: Path, ca_file: Path) -> Setting:
+        """A server that asks for a certificate, and a client that has one."""
+        ask_for_certificate(setting.server_context, ca_file)
+        show_certificate(setting.client_context, client_file)
+        return setting
 
-    def contexts(
-        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
-    ) -> Any:
-        """Returns the contexts, and a function that shakes hands, of mutual TLS."""
-        server_context: Any
-        client_context: Any
-        if library == "ssl":
-            server_context = stdlib_tls.server_context(server_file, version)
-            server_context.verify_mode = ssl.CERT_OPTIONAL
-            client_context = stdlib_tls.client_context(version)
-            client_context.load_cert_chain(client_file)
-            make: Any = stdlib_tls.Pair
-        else:
-            server_context = tls.server_context(server_file, version)
-            server_context.set_verify(SSL.VERIFY_PEER)
-            server_context.set_session_id(b"tests")
-            client_context = tls.client_context(version)
-            client_context.use_privatekey_file(str(client_file))
-            client_context.use_certificate_chain_file(str(client_file))
-            make = tls.Pair
-        server_context.load_verify_locations(str(ca_file))
-        return server_context, client_context, make
-
-    def test_of_a_client(
-        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
-    ) -> None:
+    def test_of_a_client(self, mutual: Setting, client_file: Path) -> None:
         """The client's certificate is known in both callbacks and after, resumed or not."""
-        server_context, client_context, make = self.contexts(
-            library, version, server_file, client_file, ca_file
-        )
         seen: list[tuple[str, bytes | None]] = []
 
         def generate(connection: Any, data: Any) -> None:
-            found = openssl_tickets.get_session(connection)
-            assert found is not None
-            seen.append(("generate", found.peer_certificate_der))
+            seen.append(("generate", _session_of(connection).peer_certificate_der))
 
         def decrypt(connection: Any, ticket: Any, data: Any) -> openssl_tickets.TicketReturn | None:
             if ticket.session is None:  # TLS 1.2 asks about an empty ticket as well
@@ -223,66 +197,44 @@ class TestPeerCertificate:
             seen.append(("decrypt", ticket.session.peer_certificate_der))
             return openssl_tickets.TicketReturn.USE_RENEW
 
-        openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
-        openssl_tickets.set_num_tickets(server_context, 1)
-        expected = ssl.PEM_cert_to_DER_cert(_first_certificate(client_file))
+        openssl_tickets.set_session_ticket_callback(mutual.server_context, generate, decrypt)
+        openssl_tickets.set_num_tickets(mutual.server_context, 1)
+        expected = certificate_in(client_file)
         offered = found = None
         for resumed in (False, True):
             seen.clear()
-            pair = make(server_context, client_context, offered).handshake()
+            pair = mutual.handshake(offered)
             assert pair.reused is resumed
-            found = openssl_tickets.get_session(pair.server)
-            assert found is not None
+            found = _session_of(pair.server)
             assert found.peer_certificate_der == expected
             names = ["decrypt", "generate"] if resumed else ["generate"]
             assert seen == [(name, expected) for name in names]
             offered = pair.session()
-        del pair, server_context, client_context
+        del pair
+        mutual.server_context = mutual.client_context = None
         gc.collect()
         assert found is not None
         assert found.peer_certificate_der == expected
 
-    def test_of_the_server(
-        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
-    ) -> None:
+    def test_of_the_server(self, mutual: Setting, server_file: Path) -> None:
         """On a client it is the server's certificate."""
-        server_context, client_context, make = self.contexts(
-            library, version, server_file, client_file, ca_file
-        )
-        made = make(server_context, client_context).handshake()
-        found = openssl_tickets.get_session(made.client)
-        assert found is not None
-        assert found.peer_certificate_der == ssl.PEM_cert_to_DER_cert(
-            _first_certificate(server_file)
-        )
+        found = _session_of(mutual.handshake().client)
+        assert found.peer_certificate_der == certificate_in(server_file)
 
-    def test_none(
-        self, library: str, version: str, server_file: Path, client_file: Path, ca_file: Path
-    ) -> None:
+    def test_none(self, setting: Setting, ca_file: Path) -> None:
         """It is None where the client has none to show, resumed or not."""
-        server_context, _, make = self.contexts(library, version, server_file, client_file, ca_file)
-        tls_of = stdlib_tls if library == "ssl" else tls
-        client_context = tls_of.client_context(version)
+        ask_for_certificate(setting.server_context, ca_file)
         offered = None
         for resumed in (False, True):
-            pair = make(server_context, client_context, offered).handshake()
+            pair = setting.handshake(offered)
             assert pair.reused is resumed
-            found = openssl_tickets.get_session(pair.server)
-            assert found is not None
-            assert found.peer_certificate_der is None
+            assert _session_of(pair.server).peer_certificate_der is None
             offered = pair.session()
 
     def test_cannot_be_set(self, session: openssl_tickets.Session) -> None:
         """It is libssl's to say."""
         with pytest.raises(AttributeError):
             session.peer_certificate_der = b""  # type: ignore[misc]
-
-
-def _first_certificate(file: Path) -> str:
-    """Returns the first certificate of a PEM *file*, which may have a key ahead of it."""
-    begin = "-----BEGIN CERTIFICATE-----"
-    end = "-----END CERTIFICATE-----"
-    return begin + file.read_text().split(begin)[1].split(end)[0] + end
 
 
 # What follows is over both libraries, in both versions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import OpenSSL.SSL
 
 from openssl_tickets import (
     SSL,
+    VERIFY_POST_HANDSHAKE,
     Session,
     TicketReturn,
     set_new_session_callback,
@@ -111,6 +113,36 @@ class Setting:
     def renew(self) -> None:
         """Has the server send a new ticket in each resumption."""
         set_session_ticket_callback(self.server_context, None, renewing)
+
+
+def ask_for_certificate(
+    context: Any, ca_file: Path, required: bool = False, later: bool = False
+) -> None:
+    """Has a server ask for a client's certificate: in the handshake, or *later* on demand."""
+    context.load_verify_locations(str(ca_file))
+    if isinstance(context, ssl.SSLContext):
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        context.post_handshake_auth = later
+    else:
+        context.set_session_id(b"tests")
+        mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if required else 0)
+        context.set_verify(mode | (VERIFY_POST_HANDSHAKE if later else 0))
+
+
+def show_certificate(context: Any, client_file: Path) -> None:
+    """Has a client show its certificate if it is asked."""
+    if isinstance(context, ssl.SSLContext):
+        context.load_cert_chain(client_file)
+    else:
+        context.use_privatekey_file(str(client_file))
+        context.use_certificate_chain_file(str(client_file))
+
+
+def certificate_in(file: Path) -> bytes:
+    """Returns the first certificate of a PEM *file*, in DER; there may be a key ahead of it."""
+    pem = re.search("-----BEGIN CERTIFICATE-----.*?-----END.*?\n", file.read_text(), re.DOTALL)
+    assert pem is not None
+    return ssl.PEM_cert_to_DER_cert(pem[0])
 
 
 def renewing(connection: Any, ticket: Any, data: Any) -> TicketReturn | None:
