@@ -45,6 +45,7 @@ from tests.support.libraries import (
     set_cache_mode,
     shake,
     switch_by_server_name,
+    switch_context,
     talk,
 )
 
@@ -420,7 +421,6 @@ class TestInfoCallback:
         assert seen[0] == seen[1] == seen[2]
         assert (0, SSL.SSL_CB_ACCEPT_EXIT) in seen[0]
 
-    @pytest.mark.slow
     def test_that_was_replaced_is_not_called(self, server_file: Path) -> None:
         """A second context's old info callback, which pyOpenSSL has freed, is never called."""
         output = run(
@@ -515,10 +515,7 @@ class TestSwitchedContexts:
         set_new_session_callback(setting.client_context, by_first)
         set_new_session_callback(other, by_other)
         pair = setting.pair()
-        if setting.library == "ssl":
-            pair.client.context = other
-        else:
-            pair.client.set_context(other)
+        switch_context(pair.client, other)
         if dropped:
             setting.client_context = None
             gc.collect()

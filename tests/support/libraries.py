@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,16 +186,29 @@ def close(pair: Any) -> None:
                 side.unwrap()
 
 
-def switch_by_server_name(first: Any, second: Any) -> None:
-    """Has the connections of *first* that ask for a server name go on with *second*."""
+def switch_by_server_name(first: Any, second: Any) -> list[Any]:
+    """
+    Has the connections of *first* that ask for a server name go on with *second*; returns a list
+    of those that have done so.
+    """
+    switched: list[Any] = []
+
+    def switch(connection: Any, *_: Any) -> None:
+        switched.append(weakref.ref(connection))
+        switch_context(connection, second)
+
     if isinstance(first, ssl.SSLContext):
-
-        def switch(connection: Any, name: Any, context: Any) -> None:
-            connection.context = second
-
         first.sni_callback = switch
     else:
-        first.set_tlsext_servername_callback(lambda connection: connection.set_context(second))
+        first.set_tlsext_servername_callback(switch)
+    return switched
+
+
+def switch_context(connection: Any, context: Any) -> None:
+    if isinstance(connection, OpenSSL.SSL.Connection):
+        connection.set_context(context)
+    else:
+        connection.context = context
 
 
 def context_of(connection: Any) -> Any:
