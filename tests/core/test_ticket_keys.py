@@ -65,7 +65,9 @@ class Library(Setting):
         """Returns a pair before its handshake, which offers *session*."""
         self.server_context = context
         # A copy: libssl would mark the session of an unclean end as not resumable.
-        return self.pair(session.copy() if session is not None else None, "localhost")
+        pair = self.pair(session.copy() if session is not None else None, "localhost")
+        self.server_context = None  # the test alone says how long it lives
+        return pair
 
     def shake(self, context: Any, session: Session | None = None) -> Any:
         """Returns a pair that has shaken hands."""
