@@ -1090,43 +1090,20 @@ print(dict(ends))
 """
 
 
-class _End(End):
-    """With the steps that the tests here look at."""
-
-    @classmethod
-    def of(cls, connection: Any) -> _End:
-        """Returns the end with a *connection* of pyOpenSSL."""
-        end = cls(connection.get_context())
-        end.connection = connection
-        return end
-
-    def wants(self, method: str, *args: object) -> bool:
-        """Calls a method of the connection, and returns whether that waits for the other end."""
-        try:
-            getattr(self.connection, method)(*args)
-        except (SSL.WantReadError, ssl.SSLWantReadError):
-            return True
-        return False
-
-    def send_to(self, other: _End) -> None:
-        other.give(self.take())
-
-
-def _shake(client: _End, server: _End) -> bool:
+def _shake(client: End, server: End) -> bool:
     """Shakes hands, lets the client read its tickets, and returns whether a session was resumed."""
     for _ in range(10):
-        waits = client.wants("do_handshake")
-        client.send_to(server)
-        waits |= server.wants("do_handshake")
-        server.send_to(client)
-        if not waits:
+        done = client.step()
+        server.give(client.take())
+        done &= server.step()
+        client.give(server.take())
+        if done:
             break
     else:
         raise AssertionError("the handshake does not come to an end")
-    assert client.wants("read", 1 << 16)
-    reused = session_reused(client.connection)
-    assert session_reused(server.connection) is reused
-    return reused
+    assert client.read() == b""
+    assert server.reused is client.reused
+    return client.reused
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {
@@ -1163,12 +1140,12 @@ class TestSetSession:
     ) -> None:
         """A session of a client of either library resumes with a client of either library."""
         server_context = LIBRARIES[server_library].server_context(server_file, version)
-        first = _End(LIBRARIES[source].client_context(version))
-        first_server = _End(server_context, server_side=True)
+        first = End(LIBRARIES[source].client_context(version))
+        first_server = End(server_context, server_side=True)
         assert _shake(first, first_server) is False
         session = FORMS[form](first.connection)
-        second = _End(LIBRARIES[target].client_context(version))
-        second_server = _End(server_context, server_side=True)
+        second = End(LIBRARIES[target].client_context(version))
+        second_server = End(server_context, server_side=True)
         set_session(second.connection, session)
         assert session_reused(second.connection) is False
         assert _shake(second, second_server) is True
@@ -1178,8 +1155,8 @@ class TestSetSession:
     def test_on_a_socket(self, source: str, form: str, version: str, server_file: Path) -> None:
         """An SSLSocket takes any of them too, before its handshake."""
         server_context = stdlib_tls.server_context(server_file, version)
-        first = _End(LIBRARIES[source].client_context(version))
-        assert _shake(first, _End(server_context, server_side=True)) is False
+        first = End(LIBRARIES[source].client_context(version))
+        assert _shake(first, End(server_context, server_side=True)) is False
         session = FORMS[form](first.connection)
         with stdlib_tls.sockets() as (plain_server, plain_client):
             server = stdlib_tls.Client(plain_server, _ServerSide(server_context))
@@ -1277,7 +1254,7 @@ class TestSetSession:
         else:
             set_session(connection, session)
         connection.set_connect_state()
-        client, server = _End.of(connection), _End(server_context, server_side=True)
+        client, server = End(connection), End(server_context, server_side=True)
         assert _shake(client, server) is True
 
     def test_before_it_is_a_server(self, pair: Any, version: str, server_file: Path) -> None:
@@ -1490,9 +1467,9 @@ class TestDropIn:
         """It takes one of ssl too."""
         server_context = stdlib_tls.server_context(server_file, version)
         first = stdlib_tls.Pair(server_context, stdlib_tls.client_context(version)).handshake()
-        client = _End(tls.client_context(version))
+        client = End(tls.client_context(version))
         client.connection.set_session(first.session())
-        assert _shake(client, _End(server_context, server_side=True)) is True
+        assert _shake(client, End(server_context, server_side=True)) is True
 
     @pytest.mark.parametrize("drop_in", [True, False])
     def test_keeps_the_check_of_pyopenssl(self, server_file: Path, drop_in: bool) -> None:

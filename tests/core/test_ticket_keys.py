@@ -63,11 +63,8 @@ class Library(Setting):
 
     def begin(self, context: Any, session: Session | None = None) -> Any:
         """Returns a pair before its handshake, which offers *session*."""
-        self.server_context = context
         # A copy: libssl would mark the session of an unclean end as not resumable.
-        pair = self.pair(session.copy() if session is not None else None, "localhost")
-        self.server_context = None  # the test alone says how long it lives
-        return pair
+        return self.pair(session.copy() if session else None, "localhost", context)
 
     def shake(self, context: Any, session: Session | None = None) -> Any:
         """Returns a pair that has shaken hands."""

@@ -56,15 +56,16 @@ class Setting:
             return stdlib_tls.client_context(self.version)
         return tls.client_context(self.version, self._module.Context)
 
-    def pair(self, session: Any = None, server_name: str | None = None) -> Any:
+    def pair(
+        self, session: Any = None, server_name: str | None = None, server_context: Any = None
+    ) -> Any:
         """Returns a client and a server in memory; the client offers *session*."""
         made: Any
+        contexts = server_context or self.server_context, self.client_context
         if self.library == "ssl":
-            made = stdlib_tls.Pair(
-                self.server_context, self.client_context, server_name=server_name
-            )
+            made = stdlib_tls.Pair(*contexts, server_name=server_name)
         else:
-            made = tls.Pair(self.server_context, self.client_context, None, self._module.Connection)
+            made = tls.Pair(*contexts, connection_class=self._module.Connection)
             if server_name is not None:
                 made.client.set_tlsext_host_name(server_name.encode())
         if session is not None:
