@@ -33,6 +33,7 @@ LIBSSL = (
     "_native/interpreter",
     "_native/shared_object",
     "_native/errors",
+    "_core/sides",
     "_core/num_tickets",
     "_core/session",
     "_core/session_lifetime",

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._native._libssl import lib
 from tests.support import tls
+from tests.support.callbacks import Unraisable
+from tests.support.libraries import LIBRARIES, Setting
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -86,6 +89,37 @@ def client_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
 def version(request: pytest.FixtureRequest) -> str:
     """A TLS version, for what holds in both."""
     return str(request.param)
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    """A library, for what holds with all."""
+    return str(request.param)
+
+
+@pytest.fixture
+def setting(library: str, version: str, server_file: Path) -> Setting:
+    """Contexts of each library, for each TLS version."""
+    return Setting(library, version, server_file)
+
+
+@pytest.fixture
+def setting12(library: str, server_file: Path) -> Setting:
+    return Setting(library, "1.2", server_file)
+
+
+@pytest.fixture
+def setting13(library: str, server_file: Path) -> Setting:
+    return Setting(library, "1.3", server_file)
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
+    """What reaches ``sys.unraisablehook`` in a test."""
+    hook = Unraisable()
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    yield hook
+    hook.seen.clear()
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ from typing import SupportsIndex
 
 from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
 from openssl_tickets._core.integers import checked
+from openssl_tickets._core.sides import to_server_ssl, to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import Error, drain_error_queue, raise_error
 
-_SIZE_MAX = 2 ** (8 * ffi.sizeof("size_t")) - 1
+# As many as a client can ask for (RFC 9149). libssl would take any number, and write as many
+# tickets into a connection ahead of its data: 2**40 are some 250 terabytes.
+_MOST = 255
 
 
 def get_num_tickets(context_or_connection: object) -> int:
@@ -42,19 +45,20 @@ def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -
     Sets how many tickets a server sends after a full TLS 1.3 handshake.
 
     After a resumption it is 1, whatever is set here, or 0 where *num_tickets* is 0. Tickets asked
-    for with :func:`new_session_ticket` come on top. It means nothing to a client, nor in TLS 1.2.
+    for with :func:`new_session_ticket` come on top. It means nothing in TLS 1.2.
 
     Args:
         context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the
             connections that are made from it from now on; or an ``OpenSSL.SSL.Connection``,
-            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake.
-        num_tickets: how many, 0 or more.
+            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake. It is a server's.
+        num_tickets: how many, from 0 to 255: a client cannot ask for more (RFC 9149), and libssl
+            sends them all before the connection's first data.
 
     Raises:
         TypeError: *context_or_connection* is neither, or *num_tickets* is not an integer (a
             ``bool`` is not taken for one).
-        ValueError: *num_tickets* is negative, or more than a ``size_t`` holds; or there is no TLS
-            on the socket.
+        ValueError: *num_tickets* is negative or more than 255; *context_or_connection* is for
+            clients only, or a client; or there is no TLS on the socket.
         LibraryMismatchError: the object belongs to another libssl.
         Error: libssl refused.
 
@@ -64,12 +68,14 @@ def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -
 
     libssl: ``SSL_CTX_set_num_tickets``, ``SSL_set_num_tickets`` (OpenSSL 1.1.1).
     """
-    number = checked("num_tickets", num_tickets, 0, _SIZE_MAX)
+    number = checked("num_tickets", num_tickets, 0, _MOST)
     if is_context(context_or_connection):
-        context = to_ssl_ctx(context_or_connection)
+        context = to_server_ssl_ctx(context_or_connection, "a number of tickets")
         if not lib.SSL_CTX_set_num_tickets(context.pointer, number):
             raise_error(f"SSL_CTX_set_num_tickets refused {number}")
-    elif not lib.SSL_set_num_tickets(to_ssl(context_or_connection), number):
+        return
+    ssl = to_server_ssl(context_or_connection, "a number of tickets")
+    if not lib.SSL_set_num_tickets(ssl, number):
         raise_error(f"SSL_set_num_tickets refused {number}")
 
 

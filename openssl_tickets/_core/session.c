@@ -254,6 +254,23 @@ int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
 }
 
 /*
+ * Whether ssl, whose handshake has not begun, has been told that it is a server. For libssl an SSL
+ * that has not been told its side is a server too (SSL_is_server). SSL_shutdown tells the two apart:
+ * before the handshake it does nothing, and its error is another where no side is known.
+ */
+int openssl_tickets_is_told_server(SSL *ssl)
+{
+    int told;
+
+    if (!SSL_is_server(ssl) || !SSL_in_init(ssl))
+        return SSL_is_server(ssl);
+    ERR_set_mark();
+    told = SSL_shutdown(ssl) >= 0 || ERR_GET_REASON(ERR_peek_last_error()) != SSL_R_UNINITIALIZED;
+    ERR_pop_to_mark();
+    return told;
+}
+
+/*
  * Has ssl offer the session. libssl compares the session id contexts on clients too, and ends the
  * handshake where they differ, as they do between ssl and other programs.
  */

@@ -45,6 +45,7 @@ SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session);
 int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other);
 int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der);
 SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len);
+int openssl_tickets_is_told_server(SSL *ssl);
 int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session);
 int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem);
 int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der, size_t *der_len,

@@ -508,15 +508,15 @@ def set_session(connection: object, session: object) -> None:
 
     Args:
         connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, for a
-            client, before its handshake; one of pyOpenSSL has been told that it is a client
-            (``set_connect_state``, ``connect``).
+            client, before its handshake. One of pyOpenSSL need not have been told yet that it is a
+            client.
         session: a :class:`Session`, an ``OpenSSL.SSL.Session`` or an ``ssl.SSLSession``, from a
             connection of either kind.
 
     Raises:
         TypeError: *connection* is not a connection, or *session* is not a session.
-        ValueError: the handshake has begun; *connection* is a server, or has not been told its side
-            yet; or there is no TLS on the socket.
+        ValueError: the handshake has begun; *connection* is a server; or there is no TLS on the
+            socket.
         LibraryMismatchError: either belongs to another libssl.
         Error: libssl refused, out of memory.
 
@@ -542,11 +542,8 @@ def set_session(connection: object, session: object) -> None:
         raise ValueError(
             "the connection's handshake has begun: set its session before do_handshake()"
         )
-    if lib.SSL_is_server(ssl):
-        raise ValueError(
-            "only a client offers a session, and the connection is a server, or has not been told "
-            "its side yet: call its set_connect_state() before"
-        )
+    if lib.openssl_tickets_is_told_server(ssl):
+        raise ValueError("only a client offers a session, and the connection is a server")
     if not lib.openssl_tickets_set_session(ssl, pointer):
         raise_error("SSL_set_session failed")
 

@@ -8,9 +8,9 @@ from functools import partial
 from threading import get_ident
 from typing import Any, NoReturn, SupportsIndex
 
-from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._core.callbacks import number_of, surface, ticket_callbacks
 from openssl_tickets._core.session import Session, owned_session, raise_appdata_error
+from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 
 CData = Any
@@ -190,7 +190,7 @@ def set_session_ticket_callback(
         ValueError: *decrypt* is set on a context with stateful tickets (``OP_NO_TICKET``, or
             early data with anti-replay). libssl resumes from those without asking, so the policy
             would be skipped. When options change later, the connection that would issue such a
-            ticket is ended instead.
+            ticket is ended instead. Or *context* is for clients only.
         LibraryMismatchError: *context* belongs to another libssl.
         Error: libssl is out of memory, or another copy of this package has set callbacks.
 
@@ -212,7 +212,7 @@ def set_session_ticket_callback(
     for name, callback in (("generate", generate), ("decrypt", decrypt)):
         if callback is not None and not callable(callback):
             raise TypeError(f"{name} must be callable or None, not {callback!r:.80}")
-    ssl_ctx = to_ssl_ctx(context)
+    ssl_ctx = to_server_ssl_ctx(context, "ticket callbacks")
     if decrypt is not None:
         _refuse_stateful_tickets(ssl_ctx.pointer)
     number = number_of(ssl_ctx.pointer)

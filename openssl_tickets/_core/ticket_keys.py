@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NoReturn, SupportsIndex
 
-from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.integers import checked
+from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
 
@@ -301,6 +301,7 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
 
     Raises:
         TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.
+        ValueError: *context* is for clients only.
         LibraryMismatchError: *context* belongs to another libssl.
         Error: OpenSSL is out of memory, or has no AES; or another copy of this package has set keys
             or callbacks.
@@ -315,7 +316,7 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
     """
     if keys is not None and not isinstance(keys, TicketKeys):
         raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
-    ctx = to_ssl_ctx(context).pointer
+    ctx = to_server_ssl_ctx(context, "ticket keys").pointer
     number_of(ctx)
     if not lib.openssl_tickets_use_keyring(ctx, keys._keyring if keys is not None else ffi.NULL):
         raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")

@@ -72,6 +72,7 @@ int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len)
 int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy);
 void openssl_tickets_free_copy(void *copy, size_t len);
 SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session);
+int openssl_tickets_is_told_server(SSL *ssl);
 int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other);
 int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der);
 SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len);

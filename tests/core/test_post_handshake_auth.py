@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import OpenSSL.SSL
 import pytest
 import trustme
 
 import openssl_tickets
 from openssl_tickets import SSL, ReceivedTicket, Session
-from tests.support import native, stdlib_tls, tls
+from tests.support import libraries, native, stdlib_tls, tls
+from tests.support.ends import WANTS
+from tests.support.libraries import ERRORS, ask_for_certificate, certificate_in, move
 
-ASKED_LATER = SSL.VERIFY_PEER | openssl_tickets.VERIFY_POST_HANDSHAKE
-MUST_ANSWER = ASKED_LATER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
-
-class Setting:
+class Setting(libraries.Setting):
     """A server that asks for certificates late, a client that has one, and what was seen."""
 
-    wants_read: type[Exception]
-    error: type[Exception]
-
-    def __init__(self, server_file: Path, client_file: Path | None, ca_file: Path) -> None:
+    def __init__(
+        self, library: str, server_file: Path, client_file: Path | None, ca_file: Path
+    ) -> None:
+        super().__init__(library, "1.3", server_file)
         self.received: list[Session] = []  # the client's tickets
         self.generated: list[bytes | None] = []  # the client's certificate, in generate
         self.offered: list[bytes | None] = []  # that of the ticket, in decrypt
-        self.server_context, self.client_context = self.contexts(server_file, client_file, ca_file)
+        ask_for_certificate(self.server_context, ca_file, required=True, later=True)
+        if client_file is not None:
+            libraries.show_certificate(self.client_context, client_file)
         openssl_tickets.set_session_ticket_callback(
             self.server_context, self.generate, self.decrypt
         )
         openssl_tickets.set_new_session_callback(self.client_context, self.receive)
         openssl_tickets.set_post_handshake_auth(self.client_context, True)
-
-    def contexts(
-        self, server_file: Path, client_file: Path | None, ca_file: Path
-    ) -> tuple[Any, Any]:
-        raise NotImplementedError
-
-    def new_pair(self) -> Any:
-        raise NotImplementedError
-
-    def require(self, required: bool) -> None:
-        """Whether a client that shows no certificate is refused; it is, to begin with."""
-        raise NotImplementedError
-
-    def pair(self, session: Session | None = None) -> Any:
-        pair = self.new_pair()
-        if session is not None:
-            openssl_tickets.set_session(pair.client, session)
-        return pair
-
-    def handshake(self, session: Session | None = None) -> Any:
-        return self.pair(session).handshake()
 
     def generate(self, connection: Any, data: Any) -> None:
         session = openssl_tickets.get_session(connection)
@@ -87,10 +66,9 @@ class Setting:
 
     def gets_answer(self, pair: Any) -> None:
         """The server reads the client's answer, and the client what follows."""
-        if isinstance(pair, tls.Pair):
-            pair.move()
+        move(pair)
         try:
-            with contextlib.suppress(self.wants_read):
+            with contextlib.suppress(*WANTS):
                 pair.server.read(1)
         finally:
             pair.client_reads()
@@ -100,69 +78,10 @@ class Setting:
         self.gets_answer(pair)
 
 
-class OverPyOpenSSL(Setting):
-    wants_read = SSL.WantReadError
-    error = SSL.Error
-    context_class: Any = SSL.Context
-    connection_class: Any = SSL.Connection
-
-    def contexts(
-        self, server_file: Path, client_file: Path | None, ca_file: Path
-    ) -> tuple[Any, Any]:
-        server = tls.server_context(server_file, "1.3", self.context_class)
-        server.load_verify_locations(str(ca_file))
-        server.set_session_id(b"tests")
-        server.set_verify(MUST_ANSWER)
-        client = tls.client_context("1.3", self.context_class)
-        if client_file is not None:
-            client.use_privatekey_file(str(client_file))
-            client.use_certificate_chain_file(str(client_file))
-        return server, client
-
-    def new_pair(self) -> Any:
-        return tls.Pair(
-            self.server_context, self.client_context, connection_class=self.connection_class
-        )
-
-    def require(self, required: bool) -> None:
-        self.server_context.set_verify(MUST_ANSWER if required else ASKED_LATER)
-
-
-class OverPlainPyOpenSSL(OverPyOpenSSL):
-    context_class = OpenSSL.SSL.Context
-    connection_class = OpenSSL.SSL.Connection
-
-
-class OverSsl(Setting):
-    wants_read = ssl.SSLWantReadError
-    error = ssl.SSLError
-
-    def contexts(
-        self, server_file: Path, client_file: Path | None, ca_file: Path
-    ) -> tuple[Any, Any]:
-        server = stdlib_tls.server_context(server_file)
-        server.load_verify_locations(ca_file)
-        server.verify_mode = ssl.CERT_REQUIRED
-        server.post_handshake_auth = True
-        client = stdlib_tls.client_context()
-        if client_file is not None:
-            client.load_cert_chain(client_file)
-        return server, client
-
-    def new_pair(self) -> Any:
-        return stdlib_tls.Pair(self.server_context, self.client_context)
-
-    def require(self, required: bool) -> None:
-        self.server_context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-
-
-KINDS = {"drop-in": OverPyOpenSSL, "pyOpenSSL": OverPlainPyOpenSSL, "ssl": OverSsl}
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> Callable[..., Setting]:
-    """Makes a setting over pyOpenSSL, with our classes and with its own, and over ``ssl``."""
-    return KINDS[request.param]
+@pytest.fixture
+def kind(library: str) -> Callable[..., Setting]:
+    """Makes a setting of each library."""
+    return partial(Setting, library)
 
 
 @pytest.fixture
@@ -175,9 +94,7 @@ def setting(
 @pytest.fixture
 def certificate(client_file: Path) -> bytes:
     """The client's certificate, in DER."""
-    pem = re.search("-----BEGIN CERTIFICATE-----.*?-----END.*?\n", client_file.read_text(), re.S)
-    assert pem is not None
-    return ssl.PEM_cert_to_DER_cert(pem[0])
+    return certificate_in(client_file)
 
 
 class TestTickets:
@@ -297,7 +214,7 @@ class TestAnswers:
         pair = without.handshake()
         without.seen()
         without.asks(pair)
-        with pytest.raises(without.error) as caught:
+        with pytest.raises(ERRORS) as caught:
             without.gets_answer(pair)
         # The client has read the alert by then, and what it raised is the context.
         raised = caught.value.__context__ or caught.value
@@ -305,9 +222,9 @@ class TestAnswers:
         assert without.seen() == (0, [])
         assert native.lib.peek_error() == 0
 
-    def test_none_taken(self, without: Setting) -> None:
+    def test_none_taken(self, without: Setting, ca_file: Path) -> None:
         """A client without a certificate goes on where none is required, and gets its tickets."""
-        without.require(False)
+        ask_for_certificate(without.server_context, ca_file, required=False, later=True)
         pair = without.handshake()
         without.seen()
         without.authenticate(pair)
@@ -326,7 +243,7 @@ class TestAnswers:
         pair = setting.handshake()
         setting.seen()
         setting.asks(pair)
-        with pytest.raises(setting.error) as caught:
+        with pytest.raises(ERRORS) as caught:
             setting.gets_answer(pair)
         raised = caught.value.__context__ or caught.value
         assert "certificate verify failed" in str(raised).replace("_", " ").lower()
@@ -351,11 +268,10 @@ class TestVerifyClient:
         pair = setting.pair()
         # Until the hello has come, libssl has no version to go by.
         refused(pair.server, "still in init|wrong ssl version")
-        with contextlib.suppress(setting.wants_read):
+        with contextlib.suppress(*WANTS):
             pair.client.do_handshake()
-        if isinstance(pair, tls.Pair):
-            pair.move()
-        with contextlib.suppress(setting.wants_read):
+        move(pair)
+        with contextlib.suppress(*WANTS):
             pair.server.do_handshake()
         refused(pair.server, "still in init")
         pair.handshake()
@@ -382,21 +298,13 @@ class TestVerifyClient:
         pair.server.write(b"still here")
         assert pair.client_reads() == b"still here"
 
-    @pytest.mark.parametrize("library", ["pyOpenSSL", "ssl"])
-    def test_tls_1_2(self, server_file: Path, library: str) -> None:
+    def test_tls_1_2(self, setting12: libraries.Setting) -> None:
         """Before TLS 1.3 there is no such thing."""
-        pair: Any
-        if library == "ssl":
-            pair = stdlib_tls.Pair(
-                stdlib_tls.server_context(server_file, "1.2"), stdlib_tls.client_context("1.2")
-            )
-        else:
-            pair = tls.Pair(tls.server_context(server_file, "1.2"), tls.client_context("1.2"))
-        refused(pair.handshake().server, "wrong ssl version")
+        refused(setting12.handshake().server, "wrong ssl version")
 
     def test_verify_mode(self, setting: Setting) -> None:
         """A verify mode that asks for nothing makes no request; another can be set later."""
-        if isinstance(setting, OverSsl):
+        if setting.library == "ssl":
             setting.server_context.verify_mode = ssl.CERT_NONE
         else:
             setting.server_context.set_verify(SSL.VERIFY_NONE)
@@ -410,19 +318,6 @@ class TestVerifyClient:
         else:
             pair.server.write(b"still here")
             assert pair.client_reads() == b"still here"
-
-    @pytest.mark.parametrize("wrong", [None, 3, "connection", SSL.Connection, native.lib])
-    def test_no_connection(self, wrong: Any) -> None:
-        """What is no connection is named in the error."""
-        with pytest.raises(TypeError, match=r"expected an OpenSSL\.SSL\.Connection.*, not "):
-            openssl_tickets.verify_client_post_handshake(wrong)
-        with pytest.raises(TypeError, match=r"expected a context or a connection .*, not "):
-            openssl_tickets.set_post_handshake_auth(wrong, True)
-
-    def test_context(self, setting: Setting) -> None:
-        """A context is no connection."""
-        with pytest.raises(TypeError, match=r"expected an OpenSSL\.SSL\.Connection.*, not "):
-            openssl_tickets.verify_client_post_handshake(setting.server_context)
 
     def test_no_tls(self) -> None:
         """A socket that is not connected has no TLS."""
@@ -463,7 +358,7 @@ class TestSetPostHandshakeAuth:
     def test_after_the_first_message(self, setting: Setting) -> None:
         """Once the handshake has begun it is too late, on either side, and nothing changes."""
         pair = setting.pair()
-        with contextlib.suppress(setting.wants_read):
+        with contextlib.suppress(*WANTS):
             pair.client.do_handshake()
         with pytest.raises(ValueError, match="handshake has begun"):
             openssl_tickets.set_post_handshake_auth(pair.client, False)
@@ -482,7 +377,7 @@ class TestSetPostHandshakeAuth:
 
     def test_methods(self, server_file: Path, client_file: Path, ca_file: Path) -> None:
         """The drop-in classes have both as methods."""
-        setting = OverPyOpenSSL(server_file, client_file, ca_file)
+        setting = Setting("drop-in", server_file, client_file, ca_file)
         setting.client_context.set_post_handshake_auth(False)
         pair = setting.pair()
         pair.client.set_post_handshake_auth(True)
@@ -499,7 +394,7 @@ class TestSetPostHandshakeAuth:
 
     def test_of_ssl(self, server_file: Path, client_file: Path, ca_file: Path) -> None:
         """The standard library's own attribute does the same."""
-        setting = OverSsl(server_file, client_file, ca_file)
+        setting = Setting("ssl", server_file, client_file, ca_file)
         openssl_tickets.set_post_handshake_auth(setting.client_context, False)
         setting.client_context.post_handshake_auth = True
         assert self.can_be_asked(setting, setting.pair())
@@ -508,15 +403,8 @@ class TestSetPostHandshakeAuth:
 def test_session_id_context(server_file: Path, client_file: Path, ca_file: Path) -> None:
     """Without a session id context, a pyOpenSSL server cannot resume a client that it verifies."""
 
-    class Without(OverPyOpenSSL):
-        def contexts(
-            self, server_file: Path, client_file: Path | None, ca_file: Path
-        ) -> tuple[Any, Any]:
-            contexts = super().contexts(server_file, client_file, ca_file)
-            contexts[0].set_session_id(b"")
-            return contexts
-
-    setting = Without(server_file, client_file, ca_file)
+    setting = Setting("drop-in", server_file, client_file, ca_file)
+    setting.server_context.set_session_id(b"")
     setting.authenticate(setting.handshake())
     with pytest.raises(SSL.Error, match="session id context uninitialized"):
         setting.handshake(setting.received[-1])

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import OpenSSL.SSL
 import pytest
 from cffi import FFI
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -34,8 +33,9 @@ import openssl_tickets
 from build_ffi import openssl_flags
 from openssl_tickets import SSL, Session, TicketKey, TicketKeys, TicketStatus
 from openssl_tickets._core import ticket_keys
-from tests.core.test_callbacks import Callback, in_threads, peak_memory
-from tests.support import native, stdlib_tls, tls
+from tests.support import native
+from tests.support.callbacks import Callback, in_threads, peak_memory
+from tests.support.libraries import LIBRARIES, Setting, switch_by_server_name, switch_context
 
 NAME, HMAC_KEY, AES_KEY = b"the key's name..", bytes(range(32)), bytes(range(32, 64))
 KEY = TicketKey(NAME, HMAC_KEY, AES_KEY)
@@ -48,70 +48,31 @@ def new_key(bits: int = 256) -> TicketKey:
     return TicketKey(os.urandom(16), os.urandom(bits // 8), os.urandom(bits // 8))
 
 
-class Library:
-    """Contexts and connections of one library, for one TLS version."""
-
-    def __init__(self, name: str, version: str, server_file: Path) -> None:
-        self.name = name
-        self.version = version
-        self.is_tls13 = version == "1.3"
-        self._server_file = server_file
-        module: Any = stdlib_tls if name == "ssl" else tls
-        self.client_context = module.client_context(version)
+class Library(Setting):
+    """A setting whose server's context is handed in."""
 
     def server(self, keys: TicketKeys | None = None) -> Any:
         """Returns a context for servers, with *keys*."""
-        context: Any
-        if self.name == "ssl":
-            context = stdlib_tls.server_context(self._server_file, self.version)
-        else:
-            own = OpenSSL.SSL.Context if self.name == "pyOpenSSL" else SSL.Context
-            context = tls.server_context(self._server_file, self.version, own)
+        context = self.make_server_context()
         if keys is not None:
-            if self.name == "drop-in":
+            if self.library == "drop-in":
                 context.set_ticket_keys(keys)
             else:
                 openssl_tickets.set_ticket_keys(context, keys)
         return context
 
-    def switch(self, first: Any, second: Any) -> list[None]:
-        """Has *first* switch to *second* by server name; returns a list of the switches."""
-        calls: list[None] = []
-
-        def switch(connection: Any, *_: Any) -> None:
-            calls.append(None)
-            if self.name == "ssl":
-                connection.context = second
-            else:
-                connection.set_context(second)
-
-        if self.name == "ssl":
-            first.sni_callback = switch
-        else:
-            first.set_tlsext_servername_callback(switch)
-        return calls
-
     def begin(self, context: Any, session: Session | None = None) -> Any:
         """Returns a pair before its handshake, which offers *session*."""
-        pair: Any
-        if self.name == "ssl":
-            pair = stdlib_tls.Pair(context, self.client_context, None, "localhost")
-        else:
-            own = OpenSSL.SSL.Connection if self.name == "pyOpenSSL" else SSL.Connection
-            pair = tls.Pair(context, self.client_context, connection_class=own)
-            pair.client.set_tlsext_host_name(b"localhost")
-        if session is not None:
-            # A copy: libssl would mark the session of an unclean end as not resumable.
-            openssl_tickets.set_session(pair.client, session.copy())
-        return pair
+        # A copy: libssl would mark the session of an unclean end as not resumable.
+        return self.pair(session.copy() if session else None, "localhost", context)
 
-    def pair(self, context: Any, session: Session | None = None) -> Any:
+    def shake(self, context: Any, session: Session | None = None) -> Any:
         """Returns a pair that has shaken hands."""
         return self.begin(context, session).handshake()
 
     def ticket(self, keys: TicketKeys) -> Session:
         """Returns a client's session with a ticket, of a context that is gone already."""
-        return session_of(self.pair(self.server(keys)))
+        return session_of(self.shake(self.server(keys)))
 
 
 def session_of(pair: Any) -> Session:
@@ -121,7 +82,7 @@ def session_of(pair: Any) -> Session:
     return session.copy()
 
 
-@pytest.fixture(params=["drop-in", "pyOpenSSL", "ssl"])
+@pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest, version: str, server_file: Path) -> Library:
     return Library(str(request.param), version, server_file)
 
@@ -347,10 +308,10 @@ class TestSetTicketKeys:
             openssl_tickets.set_session_ticket_callback(
                 server, None, lambda _, ticket, __: seen.append((ticket.status, ticket.key_name))
             )
-        of_first = TicketStatus.SUCCESS_RENEW if library.is_tls13 else TicketStatus.SUCCESS
-        full = 3 if library.is_tls13 else 1
+        of_first = TicketStatus.SUCCESS_RENEW if library.of_tls13 else TicketStatus.SUCCESS
+        full = 3 if library.of_tls13 else 1
         for key, status, reused, tickets in (
-            (first, of_first, True, int(library.is_tls13)),
+            (first, of_first, True, int(library.of_tls13)),
             (older, TicketStatus.SUCCESS_RENEW, True, 1),
             (oldest, TicketStatus.SUCCESS_RENEW, True, 1),
             (unknown, TicketStatus.NO_DECRYPT, False, full),
@@ -358,7 +319,7 @@ class TestSetTicketKeys:
             session = library.ticket(TicketKeys([key]))
             assert session.key_name == key.name
             seen.clear()
-            pair = library.pair(server, session)
+            pair = library.shake(server, session)
             assert seen == ([(status, key.name)] if asked else [])
             assert (pair.reused, pair.received) == (reused, tickets)
             assert session_of(pair).key_name == first.name
@@ -368,10 +329,10 @@ class TestSetTicketKeys:
         """A client follows each rotation, with the ticket that it gets in the resumption."""
         ring = TicketKeys([new_key()])
         servers = library.server(ring), library.server(ring)
-        session = session_of(library.pair(servers[0]))
+        session = session_of(library.shake(servers[0]))
         for turn in range(6):
             ring.rotate(keep=1)
-            pair = library.pair(servers[turn % 2], session)
+            pair = library.shake(servers[turn % 2], session)
             assert (pair.reused, pair.received) == (True, 1)
             session = session_of(pair)
             assert session.key_name == ring.keys[0].name
@@ -385,51 +346,51 @@ class TestSetTicketKeys:
         for context in (servers[0], libraries[0].client_context):
             context.set_session_id(b"Python\0")
         for issuing in (0, 1):
-            session = session_of(libraries[issuing].pair(servers[issuing]))
+            session = session_of(libraries[issuing].shake(servers[issuing]))
             for resuming in (0, 1):
-                assert libraries[resuming].pair(servers[resuming], session).reused
+                assert libraries[resuming].shake(servers[resuming], session).reused
 
     def test_another_ring(self, library: Library) -> None:
         """Another ring takes the place of the one before, for the contexts that it is set on."""
         rings = [TicketKeys([new_key()]) for _ in range(2)]
         server, other = library.server(rings[0]), library.server(rings[0])
-        session = session_of(library.pair(server))
+        session = session_of(library.shake(server))
         openssl_tickets.set_ticket_keys(server, rings[1])
-        assert not library.pair(server, session).reused
-        assert library.pair(other, session).reused
-        session = session_of(library.pair(server))
+        assert not library.shake(server, session).reused
+        assert library.shake(other, session).reused
+        session = session_of(library.shake(server))
         assert session.key_name == rings[1].keys[0].name
-        assert library.pair(server, session).reused
+        assert library.shake(server, session).reused
 
     def test_none(self, library: Library) -> None:
         """None has libssl make up keys again, which are the context's own."""
         ring = TicketKeys([new_key()])
         server, other = library.server(ring), library.server(ring)
-        session = session_of(library.pair(server))
+        session = session_of(library.shake(server))
         openssl_tickets.set_ticket_keys(server, None)
         seen: list[TicketStatus] = []
         openssl_tickets.set_session_ticket_callback(
             server, None, lambda _, ticket, __: seen.append(ticket.status)
         )
-        pair = library.pair(server, session)
+        pair = library.shake(server, session)
         assert (pair.reused, seen) == (False, [TicketStatus.NO_DECRYPT])
-        assert library.pair(other, session).reused
+        assert library.shake(other, session).reused
         session = session_of(pair)
         assert session.key_name != ring.keys[0].name
-        assert not library.pair(other, session).reused
-        pair = library.pair(server, session)
-        assert (pair.reused, pair.received) == (True, int(library.is_tls13))
+        assert not library.shake(other, session).reused
+        pair = library.shake(server, session)
+        assert (pair.reused, pair.received) == (True, int(library.of_tls13))
         openssl_tickets.set_ticket_keys(server, ring)
-        assert not library.pair(server, session).reused
-        assert session_of(library.pair(server)).key_name == ring.keys[0].name
+        assert not library.shake(server, session).reused
+        assert session_of(library.shake(server)).key_name == ring.keys[0].name
 
     def test_none_where_there_were_none(self, library: Library) -> None:
         """None changes nothing on a context without keys of its own."""
         server = library.server()
-        session = session_of(library.pair(server))
+        session = session_of(library.shake(server))
         openssl_tickets.set_ticket_keys(server, None)
-        pair = library.pair(server, session)
-        assert (pair.reused, pair.received) == (True, int(library.is_tls13))
+        pair = library.shake(server, session)
+        assert (pair.reused, pair.received) == (True, int(library.of_tls13))
 
     @pytest.mark.parametrize("wrong", [[KEY], KEY, b"", 0, TicketKeys])
     def test_wrong_keys(self, library: Library, wrong: Any) -> None:
@@ -439,14 +400,7 @@ class TestSetTicketKeys:
         name = type(wrong).__name__
         with pytest.raises(TypeError, match=f"keys must be a TicketKeys or None, not {name}$"):
             openssl_tickets.set_ticket_keys(server, wrong)
-        assert session_of(library.pair(server)).key_name == ring.keys[0].name
-
-    def test_wrong_context(self, library: Library) -> None:
-        """What is no context is refused."""
-        pair = library.pair(library.server())
-        for wrong in (pair.server, None, "context", KEY):
-            with pytest.raises(TypeError):
-                openssl_tickets.set_ticket_keys(wrong, TicketKeys([KEY]))
+        assert session_of(library.shake(server)).key_name == ring.keys[0].name
 
     @pytest.mark.parametrize("bits", [256, 128])
     def test_tampered(self, drop_in: Library, bits: int) -> None:
@@ -463,9 +417,9 @@ class TestSetTicketKeys:
             broken = bytearray(der)
             broken[begin + place] ^= 1
             seen.clear()
-            assert not drop_in.pair(server, Session.from_der(bytes(broken))).reused
+            assert not drop_in.shake(server, Session.from_der(bytes(broken))).reused
             assert seen == [TicketStatus.NO_DECRYPT]
-        assert drop_in.pair(server, Session.from_der(der)).reused
+        assert drop_in.shake(server, Session.from_der(der)).reused
 
 
 @pytest.fixture(scope="module")
@@ -492,7 +446,7 @@ class TestFormat:
         key = new_key(bits)
         server = library.server(TicketKeys([key, new_key()]))
         openssl_tickets.set_session_ticket_callback(server, lambda *_: b"the application data")
-        tickets = [session_of(library.pair(server)).ticket for _ in range(3)]
+        tickets = [session_of(library.shake(server)).ticket for _ in range(3)]
         for ticket in tickets:
             inside = Session.from_der(opened(ticket, key))
             assert inside.ticket_appdata == b"the application data"
@@ -516,10 +470,10 @@ class TestFormat:
         written = bytes(module.ffi.buffer(buffer))
         key = TicketKey(written[:16], written[16:48], written[48:])
         server = drop_in.server(TicketKeys([key]))
-        of_libssl, of_ours = session_of(drop_in.pair(own)), session_of(drop_in.pair(server))
+        of_libssl, of_ours = session_of(drop_in.shake(own)), session_of(drop_in.shake(server))
         assert of_libssl.key_name == key.name
-        assert drop_in.pair(server, of_libssl).reused
-        assert drop_in.pair(own, of_ours).reused
+        assert drop_in.shake(server, of_libssl).reused
+        assert drop_in.shake(own, of_ours).reused
         assert Session.from_der(opened(of_libssl.ticket, key)).protocol == of_ours.protocol
 
 
@@ -557,19 +511,19 @@ class TestCallbacks:
         openssl_tickets.set_session_ticket_callback(server, generate, decrypt, "data")
         if not keys_first:
             openssl_tickets.set_ticket_keys(server, ring)
-        first = library.pair(server)
+        first = library.shake(server)
         assert calls == [("generate", first.server, "data")]
         session = session_of(first)
         assert b"of the context" in opened(session.ticket, ring.keys[0])
         ring.rotate()
         calls.clear()
-        second = library.pair(server, session)
+        second = library.shake(server, session)
         assert (second.reused, second.received) == (True, 1)
         assert calls == [("decrypt", second.server, "data"), ("generate", second.server, "data")]
         openssl_tickets.set_session_ticket_callback(server)
         calls.clear()
-        third = library.pair(server, session_of(second))
-        assert (third.reused, third.received) == (True, int(library.is_tls13))
+        third = library.shake(server, session_of(second))
+        assert (third.reused, third.received) == (True, int(library.of_tls13))
         assert calls == []
 
     @pytest.mark.parametrize("keys_first", [True, False])
@@ -583,13 +537,13 @@ class TestCallbacks:
         )
         if not keys_first:
             openssl_tickets.set_ticket_keys(server, ring)
-        full = 2 if library.is_tls13 else 1
-        pair = library.pair(server)
+        full = 2 if library.of_tls13 else 1
+        pair = library.shake(server)
         assert (pair.received, len(announced)) == (full, full)
         session = session_of(pair)
         assert session.key_name == ring.keys[0].name
         ring.rotate()
-        pair = library.pair(server, session)
+        pair = library.shake(server, session)
         assert (pair.reused, pair.received, len(announced)) == (True, 1, full + 1)
         assert session_of(pair).key_name == ring.keys[0].name
 
@@ -602,17 +556,17 @@ class TestCallbacks:
         for key in ring.keys:
             session = library.ticket(TicketKeys([key]))
             answers[:] = [openssl_tickets.TicketReturn.IGNORE]
-            pair = library.pair(server, session)
+            pair = library.shake(server, session)
             assert (pair.reused, pair.received) == (False, 0)
             answers[:] = [openssl_tickets.TicketReturn.USE]
-            pair = library.pair(server, session)
+            pair = library.shake(server, session)
             assert (pair.reused, pair.received) == (True, 0)
 
     def test_tickets_on_demand(self, server_file: Path) -> None:
         """A ticket that is asked for after the handshake is of the key that is first by then."""
         library = Library("drop-in", "1.3", server_file)
         ring = TicketKeys([new_key()])
-        pair = library.pair(library.server(ring))
+        pair = library.shake(library.server(ring))
         ring.rotate()
         pair.server.new_session_ticket()
         pair.server.do_handshake()
@@ -632,20 +586,20 @@ class TestServerNames:
         first = library.server(ring)
         second = library.server(TicketKeys([new_key()]) if second_has_keys else None)
         if retried:  # a HelloRetryRequest: the second hello comes after the switch
-            if library.name != "ssl":
+            if library.library != "ssl":
                 pytest.skip("not all versions of pyOpenSSL can set the groups")
             for context in (first, second):
                 context.set_ecdh_curve("secp521r1")
-        switches = library.switch(first, second)
-        pair = library.pair(first)
-        assert len(switches) == (2 if retried and library.is_tls13 else 1)
+        switches = switch_by_server_name(first, second)
+        pair = library.shake(first)
+        assert len(switches) == (2 if retried and library.of_tls13 else 1)
         session = session_of(pair)
         assert session.key_name == ring.keys[0].name
         opened(session.ticket, ring.keys[0])
-        pair = library.pair(first, session)
-        assert (pair.reused, pair.received) == (True, int(library.is_tls13))
+        pair = library.shake(first, session)
+        assert (pair.reused, pair.received) == (True, int(library.of_tls13))
         ring.rotate()
-        pair = library.pair(first, session)
+        pair = library.shake(first, session)
         assert (pair.reused, pair.received) == (True, 1)
         assert session_of(pair).key_name == ring.keys[0].name
 
@@ -654,27 +608,22 @@ class TestServerNames:
         """Where the first context has no keys of its own, those of another do not come in."""
         ring = TicketKeys([new_key()])
         first, second = library.server(), library.server(ring if second_has_keys else None)
-        library.switch(first, second)
-        session = session_of(library.pair(first))
+        switch_by_server_name(first, second)
+        session = session_of(library.shake(first))
         assert session.key_name != ring.keys[0].name
-        assert library.pair(first, session).reused
-        assert not library.pair(second, session).reused
+        assert library.shake(first, session).reused
+        assert not library.shake(second, session).reused
 
     @pytest.mark.parametrize("second_has_keys", [True, False])
     def test_switch_before_the_handshake(self, library: Library, second_has_keys: bool) -> None:
         """It is the same where the program itself switches, before the client has said a word."""
-        if tuple(map(int, openssl_tickets.OPENSSL_VERSION.split()[1].split(".")[:2])) >= (3, 2):
-            pytest.skip("from OpenSSL 3.2 on, libssl does not tell which context was the first")
         ring = TicketKeys([new_key()])
         first = library.server(ring)
         second = library.server(TicketKeys([new_key()]) if second_has_keys else None)
         session = None
         for resumed in (False, True):
             pair = library.begin(first, session)
-            if library.name == "ssl":
-                pair.server.context = second
-            else:
-                pair.server.set_context(second)
+            switch_context(pair.server, second)
             assert pair.handshake().reused is resumed
             session = session_of(pair)
             assert session.key_name == ring.keys[0].name
@@ -700,12 +649,12 @@ class TestThreads:
             try:
                 while not done.is_set():
                     handshakes[number] += 1
-                    pair = drop_in.pair(contexts[(number + handshakes[number]) % 4], session)
+                    pair = drop_in.shake(contexts[(number + handshakes[number]) % 4], session)
                     if session is not None and session.key_name == stays.name:
                         assert pair.reused
                         resumed_by_stays[number] += 1
                     if session is None:
-                        assert pair.received == (2 if drop_in.is_tls13 else 1)
+                        assert pair.received == (2 if drop_in.of_tls13 else 1)
                     session = session_of(pair)
                     opened(session.ticket, known[session.key_name])
                     of_others[number] += session.key_name != stays.name
@@ -773,8 +722,8 @@ class TestThreads:
         def shake(number: int) -> None:
             try:
                 while not done.is_set():
-                    pair = drop_in.pair(server)
-                    assert pair.received == (2 if drop_in.is_tls13 else 1)
+                    pair = drop_in.shake(server)
+                    assert pair.received == (2 if drop_in.of_tls13 else 1)
                     session = session_of(pair)
                     assert session.has_ticket
                     is_of_ring = session.key_name == ring.keys[0].name
@@ -805,18 +754,18 @@ class TestLifetime:
         key = new_key()
         servers = [library.server(keys) for keys in [TicketKeys([key])] * 2]
         gc.collect()
-        session = session_of(library.pair(servers[0]))
+        session = session_of(library.shake(servers[0]))
         assert session.key_name == key.name
         del servers[0]
         gc.collect()
-        assert library.pair(servers[0], session).reused
+        assert library.shake(servers[0], session).reused
 
     def test_contexts_dropped(self, library: Library) -> None:
         """A ring goes on when its contexts are gone."""
         ring = TicketKeys([new_key()])
         session = library.ticket(ring)
         gc.collect()
-        assert library.pair(library.server(ring), session).reused
+        assert library.shake(library.server(ring), session).reused
 
     def test_context_dropped_in_a_handshake(self, library: Library) -> None:
         """A connection has its context's keys, though the program has dropped both."""
@@ -1017,18 +966,18 @@ class TestDerived:
         """Each with a derived ring of its own, two hosts resume each other's clients."""
         rings = [TicketKeys.derived(SECRET, 2**31 - 1, 2**31 - 1) for _ in range(2)]
         servers = [library.server(ring) for ring in rings]
-        session = session_of(library.pair(servers[0]))
+        session = session_of(library.shake(servers[0]))
         assert session.key_name == rings[1].keys[0].name
-        pair = library.pair(servers[1], session)
-        assert (pair.reused, pair.received) == (True, int(library.is_tls13))
+        pair = library.shake(servers[1], session)
+        assert (pair.reused, pair.received) == (True, int(library.of_tls13))
         other = library.server(TicketKeys.derived(SECRET[::-1], 2**31 - 1, 2**31 - 1))
-        assert not library.pair(other, session).reused
+        assert not library.shake(other, session).reused
 
     def test_clock_ahead(self, library: Library) -> None:
         """A ticket of the next period's key is opened, and renewed."""
         ring = TicketKeys.derived(SECRET, 2**31 - 1, 0)
         session = library.ticket(TicketKeys([ring.keys[1]]))
-        pair = library.pair(library.server(ring), session)
+        pair = library.shake(library.server(ring), session)
         assert (pair.reused, pair.received) == (True, 1)
         assert session_of(pair).key_name == ring.keys[0].name
 
@@ -1040,10 +989,10 @@ class TestDerived:
         deadline = time.monotonic() + 60
         seen: set[str] = set()
         while seen != {"as the first", "as an older one", "not any more"}:
-            session = session_of(drop_in.pair(servers[0]))
+            session = session_of(drop_in.shake(servers[0]))
             while time.monotonic() < deadline:
                 before = [key.name for key in ring.keys]
-                pair = drop_in.pair(servers[1], session)
+                pair = drop_in.shake(servers[1], session)
                 after = [key.name for key in ring.keys]
                 if before != after:
                     continue  # the period may have ended before it, or after
@@ -1053,7 +1002,7 @@ class TestDerived:
                     break
                 assert pair.reused
                 is_first = session.key_name == before[0]
-                assert pair.received == (int(drop_in.is_tls13) if is_first else 1)
+                assert pair.received == (int(drop_in.of_tls13) if is_first else 1)
                 seen.add("as the first" if is_first else "as an older one")
                 threading.Event().wait(0.02)
             assert time.monotonic() < deadline, seen
@@ -1067,10 +1016,10 @@ class TestDerived:
         deadline = time.monotonic() + 60
 
         def work(number: int) -> None:
-            session = session_of(drop_in.pair(server))
+            session = session_of(drop_in.shake(server))
             while len(firsts) < 4:
                 assert time.monotonic() < deadline
-                pair = drop_in.pair(server, session)
+                pair = drop_in.shake(server, session)
                 assert pair.reused
                 session = session_of(pair)
                 (key,) = (key for key in ring.keys if key.name == session.key_name)
@@ -1160,7 +1109,7 @@ class TestProcesses:
         assert (reused, received) == ("True", "1")
         session = Session.from_der(bytes.fromhex(der))
         assert session.key_name == ring.keys[1].name
-        pair = drop_in.pair(drop_in.server(ring), session)
+        pair = drop_in.shake(drop_in.server(ring), session)
         assert (pair.reused, pair.received) == (True, 1)
         assert session_of(pair).key_name == ring.keys[0].name
 
@@ -1175,7 +1124,7 @@ class TestProcesses:
         ring = TicketKeys.derived(SECRET, 2**31 - 1, 2**31 - 1)
         *keys, der = run(program, SECRET.hex()).split()
         assert keys == [(key.name + key.hmac_key + key.aes_key).hex() for key in ring.keys]
-        assert drop_in.pair(drop_in.server(ring), Session.from_der(bytes.fromhex(der))).reused
+        assert drop_in.shake(drop_in.server(ring), Session.from_der(bytes.fromhex(der))).reused
 
     @pytest.mark.slow
     @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc")

@@ -6,6 +6,8 @@ import contextlib
 import ssl
 from typing import Any
 
+import OpenSSL.SSL
+
 import openssl_tickets
 from openssl_tickets import SSL
 
@@ -16,12 +18,15 @@ class End:
     """One end of a connection in memory, of either library, with the same face."""
 
     def __init__(self, context: Any, server_side: bool = False) -> None:
+        """Makes a connection of *context*; or takes a connection of pyOpenSSL, as it is."""
         self.connection: Any
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
         if isinstance(context, ssl.SSLContext):
             self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             self.connection = context.wrap_bio(self._incoming, self._outgoing, server_side)
+        elif isinstance(context, OpenSSL.SSL.Connection):
+            self.connection = context
         else:
             self.connection = SSL.Connection(context, None)
             if server_side:

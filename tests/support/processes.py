@@ -29,5 +29,5 @@ def run(source: str) -> str:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, stderr) == (0, ""), f"it ended with {process.returncode}: {stderr}"
     return stdout

@@ -1,0 +1,5 @@
+/* Which side of a connection something is for. */
+
+const SSL_METHOD *SSL_CTX_get_ssl_method(const SSL_CTX *ctx);
+const SSL_METHOD *TLS_client_method(void);
+const SSL_METHOD *DTLS_client_method(void);

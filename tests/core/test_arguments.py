@@ -1,0 +1,169 @@
+"""What each function takes for a context or a connection, and on which side."""
+
+from __future__ import annotations
+
+import ssl
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import OpenSSL.SSL
+import pytest
+
+import openssl_tickets
+from openssl_tickets import SSL, TicketKey, TicketKeys
+from openssl_tickets._core import callbacks
+from tests.support import native
+from tests.support.callbacks import Callback
+from tests.support.libraries import Setting
+
+KEYS = TicketKeys([TicketKey.generate()])
+
+# Only for servers, and for both sides.
+OF_A_SERVERS_CONTEXT: dict[str, Callable[[Any], object]] = {
+    "set_session_ticket_callback": lambda of: openssl_tickets.set_session_ticket_callback(
+        of, Callback(), Callback()
+    ),
+    "set_ticket_keys": lambda of: openssl_tickets.set_ticket_keys(of, KEYS),
+}
+OF_A_CONTEXT: dict[str, Callable[[Any], object]] = OF_A_SERVERS_CONTEXT | {
+    "set_new_session_callback": lambda of: openssl_tickets.set_new_session_callback(of, Callback()),
+    "session_stats": openssl_tickets.session_stats,
+    "get_session_timeout": openssl_tickets.get_session_timeout,
+    "set_session_timeout": lambda of: openssl_tickets.set_session_timeout(of, 10),
+}
+OF_A_CONNECTION: dict[str, Callable[[Any], object]] = {
+    "new_session_ticket": openssl_tickets.new_session_ticket,
+    "get_session": openssl_tickets.get_session,
+    "session_reused": openssl_tickets.session_reused,
+    "verify_client_post_handshake": openssl_tickets.verify_client_post_handshake,
+}
+OF_SERVERS: dict[str, Callable[[Any], object]] = {
+    "set_num_tickets": lambda of: openssl_tickets.set_num_tickets(of, 1)
+}
+OF_EITHER: dict[str, Callable[[Any], object]] = OF_SERVERS | {
+    "get_num_tickets": openssl_tickets.get_num_tickets,
+    "set_post_handshake_auth": lambda of: openssl_tickets.set_post_handshake_auth(of, True),
+}
+
+
+def each(*tables: dict[str, Callable[[Any], object]]) -> pytest.MarkDecorator:
+    calls = {name: call for table in tables for name, call in table.items()}
+    return pytest.mark.parametrize("call", calls.values(), ids=calls.keys())
+
+
+@each(OF_A_CONTEXT, OF_A_CONNECTION, OF_EITHER)
+@pytest.mark.parametrize(
+    "wrong", [None, 3, "context", object(), SSL.Context, ssl.SSLContext, native.lib]
+)
+def test_other_objects(call: Callable[[Any], object], wrong: Any) -> None:
+    """What is neither context nor connection is named in the error."""
+    before = dict(callbacks.ticket_callbacks), dict(callbacks.new_session_callbacks)
+    kind = type(wrong)
+    with pytest.raises(TypeError, match=f"not {kind.__module__}.{kind.__qualname__}: ") as caught:
+        call(wrong)
+    assert str(caught.value).startswith("expected a")
+    assert (callbacks.ticket_callbacks, callbacks.new_session_callbacks) == before
+
+
+@each(OF_A_CONTEXT)
+def test_connection_is_no_context(setting13: Setting, call: Callable[[Any], object]) -> None:
+    """A context is asked for, and not a connection of either side."""
+    pair = setting13.pair()
+    for connection in (pair.client, pair.server):
+        with pytest.raises(TypeError, match=r"^expected an OpenSSL\.SSL\.Context or an ssl\.SSL"):
+            call(connection)
+
+
+@each(OF_A_CONNECTION)
+def test_context_is_no_connection(setting13: Setting, call: Callable[[Any], object]) -> None:
+    """A connection is asked for, and not a context of either side."""
+    for context in (setting13.client_context, setting13.server_context):
+        with pytest.raises(TypeError, match=r"^expected an OpenSSL\.SSL\.Connection, an ssl\.SSLS"):
+            call(context)
+
+
+@each(OF_A_CONTEXT, OF_EITHER)
+def test_half_made_context(call: Callable[[Any], object]) -> None:
+    """An object whose __init__ never ran holds no pointer, and none is invented."""
+    with pytest.raises(ValueError, match=r"holds no SSL_CTX \*: its __init__ has not run to the e"):
+        call(SSL.Context.__new__(SSL.Context))
+
+
+@each(OF_A_CONNECTION, OF_EITHER)
+def test_half_made_connection(call: Callable[[Any], object]) -> None:
+    """Nor does such a connection; a context's pointer in its place is not taken for one."""
+    with pytest.raises(ValueError, match=r"holds no SSL \*: its __init__ has not run to the end"):
+        call(SSL.Connection.__new__(SSL.Connection))
+    connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+    vars(connection)["_ssl"] = vars(connection.get_context())["_context"]
+    with pytest.raises(ValueError, match=r"holds no SSL \*"):
+        call(connection)
+
+
+def contexts_of(*names: str) -> list[Any]:
+    """Returns a context of each protocol that is named, as far as this library has it."""
+    found: list[Any] = []
+    for name in names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if name.startswith("PROTOCOL"):
+                found.append(ssl.SSLContext(getattr(ssl, name)))
+            elif hasattr(SSL, name):
+                found += [module.Context(getattr(SSL, name)) for module in (SSL, OpenSSL.SSL)]
+    return found
+
+
+class TestSides:
+    """libssl would take in silence what does nothing on a client."""
+
+    @each(OF_A_SERVERS_CONTEXT, OF_SERVERS)
+    def test_context_for_clients_only(self, call: Callable[[Any], object]) -> None:
+        """A context whose method is a client's is refused, and stays as it was."""
+        contexts = contexts_of("PROTOCOL_TLS_CLIENT", "TLS_CLIENT_METHOD", "DTLS_CLIENT_METHOD")
+        assert len(contexts) >= 3
+        before = len(callbacks.ticket_callbacks)
+        for context in contexts:
+            with pytest.raises(
+                ValueError, match=r"^only servers have .* is for clients only: set "
+            ):
+                call(context)
+            assert openssl_tickets.get_num_tickets(context) == 2
+        assert len(callbacks.ticket_callbacks) == before
+
+    @each(OF_A_SERVERS_CONTEXT, OF_SERVERS)
+    def test_context_for_servers(self, call: Callable[[Any], object]) -> None:
+        """One that is for servers, or for both sides, is taken."""
+        for context in contexts_of(
+            "PROTOCOL_TLS_SERVER",
+            "PROTOCOL_TLS",
+            "PROTOCOL_TLSv1_2",
+            "TLS_METHOD",
+            "TLS_SERVER_METHOD",
+            "SSLv23_METHOD",
+            "TLSv1_2_METHOD",
+            "DTLS_METHOD",
+            "DTLS_SERVER_METHOD",
+        ):
+            call(context)
+
+    @pytest.mark.parametrize("call", OF_EITHER.values(), ids=OF_EITHER)
+    def test_context_of_either(self, call: Callable[[Any], object]) -> None:
+        """What is for both sides, or asks only, is not refused; nor is a context for both sides."""
+        contexts = contexts_of("TLS_METHOD")
+        if call not in OF_SERVERS.values():
+            contexts += contexts_of("PROTOCOL_TLS_CLIENT", "TLS_CLIENT_METHOD")
+        for context in contexts:
+            call(context)
+
+    def test_connection(self, setting13: Setting) -> None:
+        """A client's connection is refused, before its handshake and after; a server's is taken."""
+        pair = setting13.pair()
+        for number in (1, 0):
+            with pytest.raises(
+                ValueError, match=r"^only servers have a number of tickets, and this"
+            ):
+                openssl_tickets.set_num_tickets(pair.client, 3)
+            openssl_tickets.set_num_tickets(pair.server, number)
+            pair.handshake()
+        assert pair.received == 1

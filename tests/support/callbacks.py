@@ -1,0 +1,125 @@
+"""Callbacks that keep what they are called with, what their exceptions become, and threads."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from openssl_tickets import ReceivedTicket, Session, TicketReturn, get_session
+
+
+class Callback:
+    """Something that can be called, and of which one can see that it is gone."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+
+    def __call__(self, *_: Any) -> Any:
+        return self.answer
+
+
+class Recorder:
+    """A pair of ticket callbacks that write down how they were called."""
+
+    def __init__(self, appdata: bytes | None = b"data", answer: TicketReturn | None = None) -> None:
+        self.appdata = appdata
+        self.answer = answer
+        self.generated: list[Any] = []
+        self.tickets: list[ReceivedTicket] = []
+        self.connections: list[Any] = []
+
+    def generate(self, connection: Any, data: Any) -> bytes | None:
+        self.generated.append(data)
+        self.connections.append(connection)
+        return self.appdata
+
+    def decrypt(self, connection: Any, ticket: ReceivedTicket, data: Any) -> TicketReturn | None:
+        self.tickets.append(ticket)
+        self.connections.append(connection)
+        return self.answer
+
+    def clear(self) -> None:
+        for calls in (self.generated, self.tickets, self.connections):
+            calls.clear()
+
+
+class Announced:
+    """A callback for new sessions that keeps what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Session, Any]] = []
+        self.agree: list[bool] = []
+
+    def __call__(self, connection: Any, session: Session, data: Any) -> None:
+        assert type(session) is Session
+        self.calls.append((connection, session, data))
+        self.agree.append(get_session(connection) == session)
+
+    @property
+    def sessions(self) -> list[Session]:
+        return [session for _, session, _ in self.calls]
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def take(self) -> list[Session]:
+        """Returns the sessions so far, and forgets them."""
+        sessions = self.sessions
+        self.calls.clear()
+        return sessions
+
+
+class Boom(Exception):
+    """What a callback raises."""
+
+
+class Raising:
+    """A callback that raises something else each time."""
+
+    def __init__(self, kind: type[BaseException] = Boom) -> None:
+        self.kind = kind
+        self.raised: list[tuple[BaseException, Any]] = []
+
+    def __call__(self, connection: Any, *_: Any) -> Any:
+        error = self.kind(f"number {len(self.raised)}")
+        self.raised.append((error, connection))
+        raise error
+
+
+class Unraisable:
+    """What reached ``sys.unraisablehook``: each exception, and the object that came with it."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __call__(self, unraisable: Any) -> None:
+        self.seen.append((unraisable.exc_value, unraisable.object))
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    """Runs *work* in *count* threads at once, and raises what any of them raised."""
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def peak_memory() -> int:
+    """Returns the most memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
