@@ -23,7 +23,6 @@ from openssl_tickets._core.ticket_callback import (
     set_session_ticket_callback,
 )
 from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
-from openssl_tickets._native import interpreter as _interpreter  # noqa: F401 (first: it refuses others)
 from openssl_tickets._native._libssl import lib as _lib
 from openssl_tickets._native.errors import Error, LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION

@@ -28,9 +28,9 @@ LEFT_BEHIND = """
     build/lib/openssl_tickets/SSL.py
     dist/openssl_tickets-0.tar.gz
     docs/_build/index.html
-    openssl_tickets/_libssl.abi3.so
-    openssl_tickets/_libssl.c
-    openssl_tickets/_pyopenssl.c
+    openssl_tickets/_native/_libssl.abi3.so
+    openssl_tickets/_native/_libssl.c
+    openssl_tickets/_system_openssl/_pyopenssl.c
     openssl_tickets/__pycache__/SSL.cpython-310.pyc
     tests/__pycache__/tls.cpython-310.pyc
     server.pem

@@ -19,7 +19,7 @@ def decrypt(connection: Any, ticket: openssl_tickets.ReceivedTicket, data: Any) 
 
 def new_contexts(module: str, server_file: str) -> tuple[Any, Any]:
     """Returns a server's and a client's context; the tickets of the server carry b"data"."""
-    helpers: Any = import_module(f"tests.{module}")
+    helpers: Any = import_module(f"tests.support.{module}")
     contexts = helpers.server_context(Path(server_file)), helpers.client_context()
     openssl_tickets.set_session_ticket_callback(contexts[0], generate, decrypt, b"data")
     return contexts
@@ -27,7 +27,7 @@ def new_contexts(module: str, server_file: str) -> tuple[Any, Any]:
 
 def resume(module: str, server: Any, client: Any) -> bytes | None:
     """Shakes hands and resumes; returns the data of the session that was resumed."""
-    helpers: Any = import_module(f"tests.{module}")
+    helpers: Any = import_module(f"tests.support.{module}")
     first = helpers.Pair(server, client).handshake()
     second = helpers.Pair(server, client, first.session()).handshake()
     assert second.reused
