@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,58 +49,142 @@ def test_links_the_systems_libssl(module: object) -> None:
         assert re.search(rf"{library}\.so\.\d+ => /", result.stdout)
 
 
-def compile_strictly(ffi: Any, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Has the compiler check the C source of *ffi*, where no two types may be taken for one."""
-    ffi.emit_c_code(str(folder / "module.c"))
-    flags = build_ffi.openssl_flags()
-    includes = [sysconfig.get_path("include"), *flags.get("include_dirs", [])]
-    strict = ("incompatible-pointer-types", "int-conversion", "implicit-function-declaration")
+COMPILERS = list(dict.fromkeys([build_ffi.compiler()[0], "gcc", "clang"]))
+C_FILES = [
+    str(path.relative_to(build_ffi.PACKAGE))
+    for path in sorted(build_ffi.PACKAGE.rglob("*.c"))
+    if not path.name.startswith("_")  # what cffi has written
+]
+LOOSE_TYPES = "incompatible-pointer-types", "int-conversion", "implicit-function-declaration"
+
+
+def compiled(
+    source: Path, *flags: str, compiler: str = COMPILERS[0]
+) -> subprocess.CompletedProcess[str]:
+    """Has the *compiler* check a C file alone, with the headers and macros of the build."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    includes = [sysconfig.get_path("include"), *build_ffi.INCLUDES]
+    includes += build_ffi.openssl_flags().get("include_dirs", [])
     return subprocess.run(
         [
-            *build_ffi.compiler(),
+            *(compiler, "-o", os.devnull, str(source), *flags),
             *(f"-I{include}" for include in includes),
-            *(f"-Werror={warning}" for warning in strict),
             *(f"-D{name}={value}" for name, value in build_ffi.MACROS.items()),
-            *("-fsyntax-only", str(folder / "module.c")),
         ],
         capture_output=True,
         text=True,
+        env={**os.environ, "LC_ALL": "C"},
         timeout=300,
     )
 
 
-@pytest.mark.parametrize("module", [build_ffi.libssl, build_ffi.pyopenssl])
-def test_declarations_agree_with_the_headers(module: Callable[[], Any], tmp_path: Path) -> None:
-    """Each type, field, constant and function is what the system's headers say."""
-    result = compile_strictly(module(), tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
+def compiled_strictly(ffi: Any, folder: Path) -> tuple[int, list[str]]:
+    """
+    Compiles the C source of *ffi*, in which no two types may be taken for one.
+
+    Returns the compiler's status, and the functions whose prototypes no header has.
+    """
+    ffi.emit_c_code(str(folder / "module.c"))
+    flags = [
+        "-fsyntax-only",
+        "-Wmissing-prototypes",
+        *(f"-Werror={warning}" for warning in LOOSE_TYPES),
+    ]
+    result = compiled(folder / "module.c", *flags)
+    return result.returncode, re.findall(r"no previous prototype for .*?'(\w+)'", result.stderr)
+
+
+MODULES = {"PyInit__libssl": build_ffi.libssl, "PyInit__pyopenssl": build_ffi.pyopenssl}
+
+
+@pytest.mark.parametrize("init", MODULES)
+def test_declarations_agree_with_the_headers(init: str, tmp_path: Path) -> None:
+    """Each type, field, constant and function is what the system's headers and ours say."""
+    assert compiled_strictly(MODULES[init](), tmp_path) == (0, [init])
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("init", "wrong"),
     [
-        "long SSL_CTX_sess_number(SSL *ssl);",
-        "int SSL_get_fd(const SSL *ssl, int more);",
-        "char *SSL_get_rbio(const SSL *ssl);",
-        "int SSL_no_such_function(SSL *ssl);",
-        "#define SSL_NO_SUCH_CONSTANT ...",
+        ("PyInit__pyopenssl", "long SSL_CTX_sess_number(SSL *ssl);"),
+        ("PyInit__pyopenssl", "int SSL_get_fd(const SSL *ssl, int more);"),
+        ("PyInit__pyopenssl", "char *SSL_get_rbio(const SSL *ssl);"),
+        ("PyInit__pyopenssl", "int SSL_no_such_function(SSL *ssl);"),
+        ("PyInit__pyopenssl", "#define SSL_NO_SUCH_CONSTANT ..."),
+        ("PyInit__libssl", "void openssl_tickets_lock(int more);"),
+        ("PyInit__libssl", "int openssl_tickets_no_such_function(SSL *ssl);"),
+        ("PyInit__libssl", 'extern "Python+C" int openssl_tickets_lock(void);'),
+        ("PyInit__libssl", 'extern "Python+C" void openssl_tickets_not_in_the_header(void);'),
     ],
 )
-def test_wrong_declaration_is_found(wrong: str, tmp_path: Path) -> None:
-    """A declaration that does not agree with the headers stops the compiler."""
-    ffi = build_ffi.pyopenssl()
+def test_wrong_declaration_is_found(init: str, wrong: str, tmp_path: Path) -> None:
+    """A declaration that does not agree with the headers, or is not in them, is found."""
+    ffi = MODULES[init]()
     ffi.cdef(wrong)
-    assert compile_strictly(ffi, tmp_path).returncode != 0
+    assert compiled_strictly(ffi, tmp_path) != (0, [init])
 
 
-def preprocess(folder: Path | None = None, *definitions: str) -> subprocess.CompletedProcess[str]:
-    """Preprocesses requires.h, with the headers in *folder* ahead of the system's."""
-    return subprocess.run(
-        [*build_ffi.compiler(), *([f"-I{folder}"] if folder else []), *definitions, "-E", "-"],
-        input=f'#include "{build_ffi.PACKAGE / "csrc" / "requires.h"}"\n',
-        capture_output=True,
-        text=True,
+WARNINGS = "-O2", "-c", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Werror"
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", C_FILES)
+def test_c_file_compiles_alone(name: str, compiler: str) -> None:
+    """Each C file is a unit of its own, without a warning, and the header has what it offers."""
+    result = compiled(build_ffi.PACKAGE / name, *WARNINGS, compiler=compiler)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "int openssl_tickets_is_asked(const SSL *ssl) { return !ssl; }",
+        '#include "openssl_tickets.h"\nint openssl_tickets_not_in_the_header(void) { return 1; }',
+        '#include "openssl_tickets.h"\nint openssl_tickets_is_asked(SSL *ssl) { return !ssl; }',
+        '#include "openssl_tickets.h"\nint openssl_tickets_is_asked(const SSL *ssl) { return 1; }',
+    ],
+)
+def test_c_file_with_a_fault_is_found(source: str, compiler: str, tmp_path: Path) -> None:
+    """A need for another file, a difference to the header, and an unused name are found."""
+    (tmp_path / "module.c").write_text(f"{source}\n")
+    assert compiled(tmp_path / "module.c", *WARNINGS, compiler=compiler).returncode != 0
+
+
+def exported(module: Path) -> list[str]:
+    """Returns what a shared object defines for others."""
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", str(module)], capture_output=True, text=True, check=True
     )
+    return [line.split()[-1] for line in listed.stdout.splitlines()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nm -D is for ELF")
+@pytest.mark.parametrize("module", [_libssl, _pyopenssl])
+def test_exports_nothing(module: object) -> None:
+    """A built module offers its init function, and nothing of ours or of OpenSSL's."""
+    name = str(vars(module)["__name__"]).rpartition(".")[2]
+    assert exported(Path(vars(module)["__file__"])) == [f"PyInit_{name}"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nm -D is for ELF")
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [([], ["init", "lock", "unlock"]), (build_ffi.COMPILE_ARGS, [])],
+    ids=["by default", "as built"],
+)
+def test_export_is_found(flags: list[str], found: list[str], tmp_path: Path) -> None:
+    """A function that is not hidden is found, and the flags of the build hide it."""
+    lock = build_ffi.PACKAGE / "_native" / "lock.c"
+    result = compiled(lock, "-shared", "-fPIC", "-o", str(tmp_path / "lock.so"), *flags)
+    assert result.returncode == 0, result.stderr
+    assert exported(tmp_path / "lock.so") == [f"openssl_tickets_{name}" for name in found]
+
+
+def preprocess(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Preprocesses the private header, with the headers in *folder* ahead of the system's."""
+    return build_ffi.preprocess({"include_dirs": [str(folder)]}, "#include <openssl_tickets.h>\n")
 
 
 def headers(folder: Path, **contents: str) -> Path:
@@ -112,7 +196,7 @@ def headers(folder: Path, **contents: str) -> Path:
 
 def test_headers_at_hand_are_accepted() -> None:
     """The headers of this machine's OpenSSL pass."""
-    assert preprocess().returncode == 0
+    build_ffi.check_compiler(build_ffi.openssl_flags())
 
 
 @pytest.mark.parametrize("version", ["0x1010117fL", "0x2fffffffL"])
