@@ -187,24 +187,31 @@ def ffi_of(module: str, header: str, declarations: list[Path], sources: list[Pat
     return ffi
 
 
+def libssl_declarations() -> list[Path]:
+    return [path for area in LIBSSL if (path := PACKAGE / f"{area}.cdef.h").exists()]
+
+
+def pyopenssl_declarations(generation: int) -> list[Path]:
+    """Returns the declarations for the *generation* of OpenSSL that has the headers: 3, or 4."""
+    folder = PACKAGE / "_system_openssl" / "cdef"
+    return [folder / f"{name.format(openssl=generation)}.h" for name in PYOPENSSL_CDEF]
+
+
 def libssl() -> FFI:
     """The tickets' half of libssl: ``openssl_tickets._native._libssl``."""
-    areas = [PACKAGE / area for area in LIBSSL]
     return ffi_of(
         "openssl_tickets._native._libssl",
         "openssl_tickets.h",
-        [path for area in areas if (path := area.with_suffix(".cdef.h")).exists()],
-        [path for area in areas if (path := area.with_suffix(".c")).exists()],
+        libssl_declarations(),
+        [path for area in LIBSSL if (path := PACKAGE / f"{area}.c").exists()],
     )
 
 
 def pyopenssl() -> FFI:
     """What pyOpenSSL calls, on the same libssl: ``openssl_tickets._system_openssl._pyopenssl``."""
-    generation = openssl_generation(openssl_flags())
-    folder = PACKAGE / "_system_openssl"
     return ffi_of(
         "openssl_tickets._system_openssl._pyopenssl",
         "pyopenssl.h",
-        [folder / "cdef" / f"{name.format(openssl=generation)}.h" for name in PYOPENSSL_CDEF],
-        [folder / "pyopenssl.c"],
+        pyopenssl_declarations(openssl_generation(openssl_flags())),
+        [PACKAGE / "_system_openssl" / "pyopenssl.c"],
     )
