@@ -25,7 +25,16 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tests.hostile import page
 
 FOLDER = Path(__file__).resolve().parent
-CSRC = FOLDER.parents[1] / "openssl_tickets" / "csrc"
+PACKAGE = FOLDER.parents[1] / "openssl_tickets"
+# All that is between libssl and Python; Python.h in this folder stands for that of Python.
+C_FILES = (
+    "_native/lock.c",
+    "_core/slot.c",
+    "_core/session.c",
+    "_core/ticket_callback.c",
+    "_core/new_session.c",
+    "_core/ticket_keys.c",
+)
 TARGETS = {
     "hello": "a client's stream, a hello's body, or its extensions",
     "ticket": "a ticket that a real client offers",
@@ -50,21 +59,26 @@ def compiler() -> str:
     sys.exit("there is no clang (Debian: apt-get install clang-14 libclang-rt-14-dev)")
 
 
-def build(folder: Path, target: str, csrc: Path) -> Path:
-    """Builds the *target* and returns its program."""
-    program = folder / f"fuzz-{target}"
+def command(compiler: str, target: str, package: Path) -> list[str]:
+    """Returns the command that compiles the *target*, harness and C files; flags may be added."""
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "openssl"], capture_output=True, text=True, check=True
     )
-    command = [
-        compiler(),
-        *("-g", "-O1", "-fno-omit-frame-pointer", SANITIZERS, "-fno-sanitize-recover=undefined"),
+    return [
+        compiler,
         *("-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-DOPENSSL_SUPPRESS_DEPRECATED"),
-        *(f"-DTARGET={target.upper()}", f"-I{csrc}", str(FOLDER / "harness.c")),
-        *("-o", str(program)),
+        *(f"-DTARGET={target.upper()}", f"-I{FOLDER}", f"-I{package / '_native'}"),
+        *(str(FOLDER / "harness.c"), *(str(package / name) for name in C_FILES)),
         *shlex.split(flags.stdout),
     ]
-    subprocess.run(command, check=True, timeout=BUILD_TIME)
+
+
+def build(folder: Path, target: str, package: Path) -> Path:
+    """Builds the *target* and returns its program."""
+    program = folder / f"fuzz-{target}"
+    flags = ["-g", "-O1", "-fno-omit-frame-pointer", SANITIZERS, "-fno-sanitize-recover=undefined"]
+    words = [*command(compiler(), target, package), *flags, "-o", str(program)]
+    subprocess.run(words, check=True, timeout=BUILD_TIME)
     return program
 
 
@@ -168,7 +182,7 @@ def main() -> int:
     parser.add_argument("--target", choices=TARGETS, action="append", help="only this one")
     parser.add_argument("--write", action="store_true", help="write the page of the documentation")
     parser.add_argument("--keep", type=Path, help="keep inputs and logs in this new folder")
-    parser.add_argument("--csrc", type=Path, default=CSRC, help="other C sources")
+    parser.add_argument("--package", type=Path, default=PACKAGE, help="another copy of it")
     arguments = parser.parse_args()
     targets = arguments.target or list(TARGETS)
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="openssl_tickets-fuzz-"))
@@ -176,7 +190,7 @@ def main() -> int:
     failed = False
     figures = {}
     try:
-        programs = {target: build(folder, target, arguments.csrc) for target in targets}
+        programs = {target: build(folder, target, arguments.package) for target in targets}
         subprocess.run(
             [str(programs[targets[0]])],
             env=environment(folder, OPENSSL_TICKETS_FUZZ_SEEDS="1"),
