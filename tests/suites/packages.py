@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 TRY_OUT = Path(__file__).with_name("try_out.py")
-MODULES = ("_libssl", "_pyopenssl")  # in C
+MODULES = ("_native/_libssl", "_system_openssl/_pyopenssl")  # in C
 TIMEOUT = 600.0  # seconds, for each command
 
 # Nothing of this process's own Python, and no other OpenSSL than the system's.
@@ -250,7 +250,7 @@ def look_into_links(wheel: Path, name: str, folder: Path) -> str:
     expect("found in the system's folders", sorted(systems), others)
     symbols = run("nm", "-D", "--with-symbol-versions", module, folder=folder)
     defined = re.findall(r"^[0-9a-f]+ [A-Z] (\S+)", symbols, re.MULTILINE)
-    expect("what it exports", defined, [f"PyInit_{name}"])
+    expect("what it exports", defined, [f"PyInit_{Path(name).name}"])
     taken = re.findall(r" U (SSL_\w+)", symbols)
     expect("SSL_get_session is libssl's", "SSL_get_session" in taken, True)
     # What every libcrypto can tell about itself, and so has what it was linked into.
@@ -333,7 +333,7 @@ def build_both(table: Table, builder: Python, folder: Path) -> tuple[Path, Path]
     table.add("metadata", partial(look_into_metadata, wheel, version))
     if sys.platform.startswith("linux"):
         for name in MODULES:
-            table.add(f"links of {name}", partial(look_into_links, wheel, name, folder))
+            table.add(f"links of {Path(name).name}", partial(look_into_links, wheel, name, folder))
     for tool, *arguments in (
         ("twine", "check", "--strict", sdist.name, wheel.name),
         ("check-wheel-contents", wheel.name),

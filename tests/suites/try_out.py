@@ -28,8 +28,8 @@ def installed() -> str:
     """The package comes from this environment, and says which version it is."""
     version = importlib.metadata.version("openssl_tickets")
     assert openssl_tickets.__version__ == version
-    for module in ("__init__", "_libssl"):
-        file = vars(importlib.import_module(f"openssl_tickets.{module}"))["__file__"]
+    for module in ("openssl_tickets", "openssl_tickets._native._libssl"):
+        file = vars(importlib.import_module(module))["__file__"]
         assert Path(file).is_relative_to(sys.prefix), f"{module} is in {file}"
     loaded = {"OpenSSL", "cryptography", "redis"} & sys.modules.keys()
     assert not loaded, f"importing the package has imported {loaded}"
