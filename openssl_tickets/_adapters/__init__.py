@@ -9,11 +9,12 @@ an object of its kind is handed in, so importing this package loads neither of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openssl_tickets._adapters import pyopenssl, stdlib
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
 
 class SSLContext(NamedTuple):
@@ -24,8 +25,8 @@ class SSLContext(NamedTuple):
     that ``SSL_get_app_data`` returns. Where it knows nothing of *ssl* it raises a KeyError.
     """
 
-    pointer: CData
-    connection_of: Callable[[CData, int], Any]
+    pointer: Pointer[SSL_CTX]
+    connection_of: Callable[[Pointer[SSL], int], Any]
 
 
 def to_ssl_ctx(context: object) -> SSLContext:
@@ -46,7 +47,7 @@ def to_ssl_ctx(context: object) -> SSLContext:
     )
 
 
-def to_ssl(connection: object) -> CData:
+def to_ssl(connection: object) -> Pointer[SSL]:
     """
     Returns the ``SSL *`` of *connection*.
 
@@ -70,7 +71,7 @@ def is_session(value: object) -> bool:
     return pyopenssl.is_session(value) or stdlib.is_session(value)
 
 
-def to_ssl_session(session: object) -> CData:
+def to_ssl_session(session: object) -> Pointer[SSL_SESSION]:
     """
     Returns the ``SSL_SESSION *`` of *session*, for which :func:`is_session` holds.
 

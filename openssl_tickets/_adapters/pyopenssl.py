@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._native.shared_object import file_of, our_libssl
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
 # The pyOpenSSL binding that has been proved to be on our libssl. Held as the object itself, so a
 # second copy of pyOpenSSL, or a replaced binding, is proved anew.
@@ -34,7 +35,7 @@ def is_connection(value: object) -> bool:
     return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Connection", ()))
 
 
-def to_ssl_ctx(context: Any) -> CData:
+def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
     """
     Returns the ``SSL_CTX *`` of a pyOpenSSL ``Context``, proved to be our libssl's.
 
@@ -42,10 +43,10 @@ def to_ssl_ctx(context: Any) -> CData:
         ValueError: ``Context.__init__`` has not run.
         LibraryMismatchError: pyOpenSSL is on another libssl.
     """
-    return _proved_pointer(context, "_context", "SSL_CTX *")
+    return ffi.cast("SSL_CTX *", _proved_pointer(context, "_context", "SSL_CTX *"))
 
 
-def to_ssl(connection: Any) -> CData:
+def to_ssl(connection: Any) -> Pointer[SSL]:
     """
     Returns the ``SSL *`` of a pyOpenSSL ``Connection``, proved to be our libssl's.
 
@@ -53,7 +54,7 @@ def to_ssl(connection: Any) -> CData:
         ValueError: ``Connection.__init__`` has not run.
         LibraryMismatchError: pyOpenSSL is on another libssl.
     """
-    return _proved_pointer(connection, "_ssl", "SSL *")
+    return ffi.cast("SSL *", _proved_pointer(connection, "_ssl", "SSL *"))
 
 
 def is_session(value: object) -> bool:
@@ -61,7 +62,7 @@ def is_session(value: object) -> bool:
     return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Session", ()))
 
 
-def to_ssl_session(session: Any) -> CData:
+def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
     """
     Returns the ``SSL_SESSION *`` of a pyOpenSSL ``Session``, proved to be our libssl's.
 
@@ -69,10 +70,10 @@ def to_ssl_session(session: Any) -> CData:
         ValueError: it does not come from a connection.
         LibraryMismatchError: pyOpenSSL is on another libssl.
     """
-    return _proved_pointer(session, "_session", "SSL_SESSION *")
+    return ffi.cast("SSL_SESSION *", _proved_pointer(session, "_session", "SSL_SESSION *"))
 
 
-def connection_of() -> Callable[[CData, int], Any]:
+def connection_of() -> Callable[[Pointer[SSL], int], Any]:
     """
     Returns a function that leads from an ``SSL *`` in a callback to the living ``Connection``.
 
@@ -81,7 +82,7 @@ def connection_of() -> Callable[[CData, int], Any]:
     """
     references = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.data
 
-    def connection_of(ssl: CData, app_data: int) -> Any:
+    def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
         return references[ssl]()
 
     return connection_of
@@ -129,7 +130,7 @@ def prove_same_libssl() -> None:
     _proved_lib = their_lib
 
 
-def _proved_pointer(owner: Any, attribute: str, c_type: str) -> CData:
+def _proved_pointer(owner: Any, attribute: str, c_type: str) -> Pointer[Any]:
     prove_same_libssl()
     # vars(), since a Connection looks up unknown attributes on its socket.
     pointer = vars(owner).get(attribute)
@@ -138,8 +139,8 @@ def _proved_pointer(owner: Any, attribute: str, c_type: str) -> CData:
             f"this {type(owner).__qualname__} holds no {c_type}: its __init__ has not run to the "
             "end (call super().__init__() first in a subclass)"
         )
-    return ffi.cast(c_type, pointer)
+    return pointer
 
 
-def _type_of(pointer: CData) -> str:
+def _type_of(pointer: Pointer[Any]) -> str:
     return str(sys.modules["OpenSSL.SSL"]._ffi.typeof(pointer).cname)

@@ -17,14 +17,15 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openssl_tickets._native import _libssl, shared_object
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer, void
 
 _HEADER = object.__basicsize__  # bytes
 _POINTER = ffi.sizeof("void *")
@@ -50,7 +51,7 @@ def is_connection(value: object) -> bool:
     return isinstance(value, getattr(module, "SSLObject", ())) or _is_sslobj(value)
 
 
-def to_ssl_ctx(context: Any) -> CData:
+def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
     """
     Returns the ``SSL_CTX *`` of an ``SSLContext``, proved to be our libssl's.
 
@@ -62,7 +63,7 @@ def to_ssl_ctx(context: Any) -> CData:
     return ffi.cast("SSL_CTX *", _fields(context)[0])
 
 
-def to_ssl(connection: Any) -> CData:
+def to_ssl(connection: Any) -> Pointer[SSL]:
     """
     Returns the ``SSL *`` of an ``SSLSocket`` or ``SSLObject``, proved to be our libssl's.
 
@@ -89,7 +90,7 @@ def is_session(value: object) -> bool:
     return _is(value, getattr(sys.modules.get("_ssl"), "SSLSession", ()))
 
 
-def to_ssl_session(session: Any) -> CData:
+def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
     """
     Returns the ``SSL_SESSION *`` of an ``SSLSession``, proved to be our libssl's.
 
@@ -121,7 +122,7 @@ def _get_object_at() -> Callable[[int], Any]:
 _object_at = _get_object_at()
 
 
-def connection_of(ssl: CData, app_data: int) -> Any:
+def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
     Returns the ``SSLSocket`` or ``SSLObject`` of the user, in a callback, by what ``_ssl`` keeps as
     the application data of its ``SSL *``.
@@ -176,7 +177,7 @@ def _prove_layout(module: Any) -> None:
     context = module._SSLContext(module.PROTOCOL_TLS_SERVER)
     sslobj = context._wrap_bio(module.MemoryBIO(), module.MemoryBIO(), True, None)
     # In this order: a pointer is followed only after its neighbour has been found in its place.
-    for holds in (
+    checks: tuple[Callable[[], bool], ...] = (
         lambda: type(context).__basicsize__ >= _HEADER + _POINTER,
         lambda: type(sslobj).__basicsize__ >= _HEADER + 3 * _POINTER,
         lambda: _address(_fields(sslobj)[2]) == id(context),
@@ -186,7 +187,8 @@ def _prove_layout(module: Any) -> None:
             _address(lib.SSL_get_ex_data(ffi.cast("SSL *", _fields(sslobj)[1]), 0)) == id(sslobj)
         ),
         lambda: _num_tickets_agree(context),
-    ):
+    )
+    for holds in checks:
         if not holds():
             _raise_unknown_layout()
 
@@ -217,10 +219,10 @@ def _is(value: object, kind: Any) -> bool:
     return issubclass(type(value), kind)
 
 
-def _fields(value: object) -> CData:
+def _fields(value: object) -> Pointer[Pointer[void]]:
     """Returns what *value* holds, as an array of pointers."""
     return ffi.cast("void **", id(value) + _HEADER)
 
 
-def _address(pointer: CData) -> int:
+def _address(pointer: Pointer[void]) -> int:
     return int(ffi.cast("uintptr_t", pointer))

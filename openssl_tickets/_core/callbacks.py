@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL_CTX, Pointer
 
 # Each entry begins with the function that leads from an SSL to the user's connection. It is
 # replaced as a whole, so that a callback sees the callables of one call.
@@ -26,7 +27,7 @@ for _table in (ticket_callbacks, new_session_callbacks):
     lib.openssl_tickets_forget_in(id(_table))  # in CPython an object's id is its address
 
 
-def number_of(ssl_ctx: CData) -> int:
+def number_of(ssl_ctx: Pointer[SSL_CTX]) -> int:
     """
     Returns the number of a ``SSL_CTX *``, under which its callbacks are kept.
 

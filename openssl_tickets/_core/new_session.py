@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._core.callbacks import new_session_callbacks, number_of, surface_announcement
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
 
 NewSessionCallback = Callable[[Any, Session, Any], object]
 
@@ -78,8 +79,10 @@ def set_new_session_callback(
     lib.openssl_tickets_set_new_session(ssl_ctx.pointer, callback is not None)
 
 
-@ffi.def_extern(onerror=surface_announcement)  # type: ignore[untyped-decorator]
-def openssl_tickets_new_session(ssl: CData, app_data: int, session: CData, number: int) -> None:
+@ffi.def_extern("openssl_tickets_new_session", onerror=surface_announcement)
+def openssl_tickets_new_session(
+    ssl: Pointer[SSL], app_data: int, session: Pointer[SSL_SESSION], number: int
+) -> None:
     entry = new_session_callbacks.get(number)
     if entry is None:  # removed since C has looked
         return

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters import is_session, to_ssl, to_ssl_session
 from openssl_tickets._core.integers import checked
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL_SESSION, Pointer, unsigned_char
 
 MAX_ENCODED = 1 << 20
 """Bytes. The largest parts of a session, ticket and certificates, have at most 64 KiB each."""
@@ -58,7 +59,7 @@ class Session:
 
     __slots__ = ("__weakref__", "_pointer")
 
-    _pointer: CData
+    _pointer: Pointer[SSL_SESSION]
 
     def __init__(self) -> None:
         raise TypeError(
@@ -390,7 +391,9 @@ class Session:
             raise ValueError(f"pem has no TLS session in its block, {_reason()}: {len(data)} bytes")
         return owned_session(session)
 
-    def _encoded(self, encode: Callable[[CData, CData], int]) -> bytes:
+    def _encoded(
+        self, encode: Callable[[Pointer[SSL_SESSION], Pointer[Pointer[unsigned_char]]], int]
+    ) -> bytes:
         if self.cipher is None:
             raise ValueError(
                 "this session cannot be encoded yet: its handshake has not chosen a cipher"
@@ -566,14 +569,14 @@ def session_reused(connection: object) -> bool:
     return bool(lib.SSL_session_reused(to_ssl(connection)))
 
 
-def owned_session(session: CData) -> Session:
+def owned_session(session: Pointer[SSL_SESSION]) -> Session:
     """Returns a :class:`Session` that takes over one reference to *session*."""
     self = Session.__new__(Session)
     self._pointer = ffi.gc(session, lib.SSL_SESSION_free)
     return self
 
 
-def get_appdata(session: CData) -> bytes:
+def get_appdata(session: Pointer[SSL_SESSION]) -> bytes:
     """Returns a copy of the application data of a ``SSL_SESSION *``."""
     copy = ffi.new("void **")
     length = ffi.new("size_t *")
@@ -585,7 +588,7 @@ def get_appdata(session: CData) -> bytes:
         lib.openssl_tickets_free_copy(copy[0], length[0])
 
 
-def set_appdata(session: CData, appdata: object) -> None:
+def set_appdata(session: Pointer[SSL_SESSION], appdata: object) -> None:
     """Sets the application data of a ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
     result = 0
     if isinstance(appdata, bytes):

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 from threading import get_ident
-from typing import Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from openssl_tickets._core.callbacks import number_of, surface, ticket_callbacks
 from openssl_tickets._core.session import Session, owned_session, raise_appdata_error
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, Pointer, char
 
 
 class TicketStatus(IntEnum):
@@ -71,7 +72,7 @@ class ReceivedTicket:
     key_name: bytes
     appdata: bytes | None
     _session: Session | None
-    _ssl: CData  # None after the callback
+    _ssl: Pointer[SSL] | None  # None after the callback
     _thread: int
 
     def __init__(self) -> None:
@@ -90,8 +91,7 @@ class ReceivedTicket:
                 asks for it.
         """
         if self._session is None and self.status in _DECRYPTED:
-            self._must_be_in_callback("session")
-            session = lib.openssl_tickets_offered_session(self._ssl)
+            session = lib.openssl_tickets_offered_session(self._ssl_in_callback("session"))
             self._session = owned_session(session) if session else None
         return self._session
 
@@ -109,20 +109,22 @@ class ReceivedTicket:
 
         libssl: ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
         """
-        self._must_be_in_callback("server_name")
-        name = ffi.new("const char **")
+        ssl = self._ssl_in_callback("server_name")
+        name = ffi.new("char **")
         length = ffi.new("size_t *")
-        if not lib.openssl_tickets_hello_server_name(self._ssl, name, length):
+        if not lib.openssl_tickets_hello_server_name(ssl, name, length):
             return None
         return bytes(ffi.unpack(name[0], length[0]))
 
-    def _must_be_in_callback(self, name: str) -> None:
+    def _ssl_in_callback(self, name: str) -> Pointer[SSL]:
         # Another thread might go on with a pointer that libssl frees as the callback ends.
-        if self._ssl is None or self._thread != get_ident():
+        ssl = self._ssl
+        if ssl is None or self._thread != get_ident():
             raise RuntimeError(
                 f"the {name} of a ReceivedTicket must be asked for within the decrypt callback, "
                 "on its thread"
             )
+        return ssl
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a ReceivedTicket cannot be copied; keep its session, key_name and appdata")
@@ -239,8 +241,8 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 # processor's caches. So they do little, and ask libssl for nothing that C could hand to them.
 
 
-@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_generate(ssl: CData, app_data: int, number: int) -> int:
+@ffi.def_extern("openssl_tickets_generate", onerror=surface)
+def openssl_tickets_generate(ssl: Pointer[SSL], app_data: int, number: int) -> int:
     connection_of, generate, _, data = ticket_callbacks[number]
     if generate is None:  # removed since C has looked
         return 1
@@ -255,21 +257,21 @@ def openssl_tickets_generate(ssl: CData, app_data: int, number: int) -> int:
     return 1
 
 
-@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_refuse(ssl: CData, app_data: int, number: int, reason: int) -> int:
+@ffi.def_extern("openssl_tickets_refuse", onerror=surface)
+def openssl_tickets_refuse(ssl: Pointer[SSL], app_data: int, number: int, reason: int) -> int:
     connection = ticket_callbacks[number][0](ssl, app_data)  # noqa: F841 (for surface)
     raise RuntimeError(_REFUSED[reason])
 
 
-@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
+@ffi.def_extern("openssl_tickets_decrypt", onerror=surface)
 def openssl_tickets_decrypt(
-    ssl: CData,
+    ssl: Pointer[SSL],
     app_data: int,
-    key_name: CData,
+    key_name: Pointer[char],
     key_name_len: int,
     status: int,
     number: int,
-    appdata: CData,
+    appdata: Pointer[char],
     appdata_len: int,
 ) -> int:
     connection_of, _, decrypt, data = ticket_callbacks[number]
@@ -311,7 +313,7 @@ _REFUSED = {
 }
 
 
-def _refuse_stateful_tickets(ctx: CData) -> None:
+def _refuse_stateful_tickets(ctx: Pointer[SSL_CTX]) -> None:
     options = lib.SSL_CTX_get_options(ctx)
     if options & lib.SSL_OP_NO_TICKET:
         cause = "OP_NO_TICKET is set"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.integers import checked
@@ -11,7 +11,12 @@ from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import (
+        Pointer,
+        openssl_tickets_key,
+        openssl_tickets_keyring,
+    )
 
 _NAME_LEN = 16  # bytes
 _SECRET_LENS = (32, 16)  # bytes, of each of the two: AES-256, AES-128
@@ -41,7 +46,7 @@ class TicketKey:
 
     __slots__ = ("__weakref__", "_key")
 
-    _key: CData
+    _key: Pointer[openssl_tickets_key]
 
     def __init__(self, name: bytes, hmac_key: bytes, aes_key: bytes) -> None:
         for argument, value in (("name", name), ("hmac_key", hmac_key), ("aes_key", aes_key)):
@@ -136,7 +141,7 @@ class TicketKeys:
 
     __slots__ = ("__weakref__", "_keyring", "_period")
 
-    _keyring: CData
+    _keyring: Pointer[openssl_tickets_keyring]
     _period: int | None
 
     def __init__(self, keys: Iterable[TicketKey]) -> None:
@@ -322,26 +327,28 @@ def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
         raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")
 
 
-def _ticket_key(key: CData) -> TicketKey:
+def _ticket_key(key: Pointer[openssl_tickets_key]) -> TicketKey:
     """Returns a :class:`TicketKey` that takes over *key*."""
     self = TicketKey.__new__(TicketKey)
     self._key = _owned_key(key)
     return self
 
 
-def _owned_key(key: CData) -> CData:
+def _owned_key(key: Pointer[openssl_tickets_key]) -> Pointer[openssl_tickets_key]:
     if not key:
         raise_error("no ticket key could be made")
     return ffi.gc(key, lib.openssl_tickets_free_key)
 
 
-def _owned_keyring(keyring: CData) -> CData:
+def _owned_keyring(
+    keyring: Pointer[openssl_tickets_keyring],
+) -> Pointer[openssl_tickets_keyring]:
     if not keyring:
         raise_error("out of memory")
     return ffi.gc(keyring, lib.openssl_tickets_release_keyring)
 
 
-def _keys_of(keyring: CData, at: int = -1) -> tuple[TicketKey, ...]:
+def _keys_of(keyring: Pointer[openssl_tickets_keyring], at: int = -1) -> tuple[TicketKey, ...]:
     """Returns the keys of a keyring: of now, or of another time where they are derived."""
     copies = ffi.new("openssl_tickets_key *[]", _MAX_KEYS)
     count = lib.openssl_tickets_get_keys(keyring, at, copies, _MAX_KEYS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openssl_tickets._native import _libssl
 from openssl_tickets._native._libssl import ffi, lib
+
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import Pointer, char, void
 
 
 def file_of(address: Any) -> str | None:
@@ -24,7 +27,7 @@ def libssl_of(file: str) -> str | None:
     return file_of(symbol) if symbol is not None else None
 
 
-def symbol_of(file: str, symbol: str) -> Any:
+def symbol_of(file: str, symbol: str) -> Pointer[void] | None:
     """
     Returns the address that *symbol* has for the loaded shared object *file*.
 
@@ -38,5 +41,5 @@ def our_libssl() -> str | None:
     return libssl_of(_libssl.__file__)
 
 
-def _text(string: Any) -> str | None:
+def _text(string: Pointer[char]) -> str | None:
     return os.fsdecode(ffi.string(string)) if string else None
