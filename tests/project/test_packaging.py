@@ -203,7 +203,7 @@ def environments() -> set[str]:
 def full() -> list[str]:
     """Returns the environments of `tox run -m full`."""
     (environments,) = re.findall(r"^full = (.*)$", tox()["tox"]["labels"], re.MULTILINE)
-    return environments.split(", ")
+    return str(environments).split(", ")
 
 
 def test_workflow_runs_what_tox_knows() -> None:
