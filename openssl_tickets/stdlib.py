@@ -82,6 +82,14 @@ def _keep_callback_exception(connection: Any, exception: BaseException) -> None:
 _UNRAISED = "_openssl_tickets_unraised"
 
 
+def _runs_callback(connection: Any) -> bool:
+    try:
+        return bool(is_asked(to_ssl(connection)))
+    except (TypeError, ValueError):
+        # No TLS on it, or no ssl any more since the interpreter ends: the method has its own words.
+        return False
+
+
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
 
@@ -89,7 +97,7 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_handshake and is_asked(to_ssl(self)):
+        if is_handshake and _runs_callback(self):
             raise_nested_handshake()
         try:
             result = method(self, *args, **kwargs)

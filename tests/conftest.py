@@ -28,6 +28,7 @@ from openssl_tickets._native._libssl import lib
 from tests.support import tls
 from tests.support.callbacks import Unraisable
 from tests.support.libraries import LIBRARIES, Setting
+from tests.support.policies import Policy
 
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -111,6 +112,22 @@ def setting12(library: str, server_file: Path) -> Setting:
 @pytest.fixture
 def setting13(library: str, server_file: Path) -> Setting:
     return Setting(library, "1.3", server_file)
+
+
+@pytest.fixture(params=["drop-in", "ssl"])
+def policy(request: pytest.FixtureRequest, version: str, server_file: Path) -> Policy:
+    """A server with ticket callbacks of each library that can raise what they raise."""
+    return Policy(request.param, version, server_file)
+
+
+@pytest.fixture(params=["drop-in", "ssl"])
+def policy12(request: pytest.FixtureRequest, server_file: Path) -> Policy:
+    return Policy(request.param, "1.2", server_file)
+
+
+@pytest.fixture(params=["drop-in", "ssl"])
+def policy13(request: pytest.FixtureRequest, server_file: Path) -> Policy:
+    return Policy(request.param, "1.3", server_file)
 
 
 @pytest.fixture

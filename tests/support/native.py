@@ -22,6 +22,7 @@ void duplicate(void *ssl);
 void set_session_cache_mode(void *ctx, long mode);
 long get_session_cache_mode(void *ctx);
 void set_session_cache_size(void *ctx, long size);
+void open_cache_after_hello(void *ctx);
 void flush_sessions(void *ctx, long seconds_from_now);
 void set_external_session(void *ctx, void *session);
 int has_info_callback(void *ctx);
@@ -71,6 +72,22 @@ static void flush_sessions(void *ctx, long seconds_from_now)
 #else
     SSL_CTX_flush_sessions(ctx, (long)time(NULL) + seconds_from_now);
 #endif
+}
+
+/* Sets the mode between the client hello callback and the look into the cache, as a thread may. */
+static int (*security)(const SSL *, const SSL_CTX *, int, int, int, void *, void *) = NULL;
+
+static int open_cache(const SSL *ssl, const SSL_CTX *ctx, int op, int bits, int nid, void *other,
+                      void *ex)
+{
+    if (ssl != NULL && op == SSL_SECOP_VERSION)
+        SSL_CTX_set_session_cache_mode(SSL_get_SSL_CTX(ssl), SSL_SESS_CACHE_SERVER);
+    return security(ssl, ctx, op, bits, nid, other, ex);
+}
+static void open_cache_after_hello(void *ctx)
+{
+    security = SSL_CTX_get_security_callback(ctx);
+    SSL_CTX_set_security_callback(ctx, open_cache);
 }
 
 /* An external cache of one session, for whatever session id a client asks for. */
