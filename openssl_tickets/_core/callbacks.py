@@ -32,13 +32,14 @@ def number_of(ssl_ctx: Pointer[SSL_CTX]) -> int:
     Returns the number of a ``SSL_CTX *``, under which its callbacks are kept.
 
     Raises:
-        Error: there is no memory, or the context has the callbacks of another copy of this package.
+        Error: there is no memory, or the context has callbacks or keys of another copy of this
+            package.
     """
     number = int(lib.openssl_tickets_number_of(ssl_ctx))
     if not number:
         raise_error(
-            "this context cannot have callbacks of this openssl_tickets: either another copy of "
-            "the package has set some, or there is no memory"
+            "this context cannot have callbacks or keys of this openssl_tickets: either another "
+            "copy of the package has set some, or there is no memory"
         )
     return number
 
