@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import gc
 import socket
-import threading
-from pathlib import Path
+import sys
 from typing import Any
 
 import OpenSSL.SSL
 import pytest
 
 from openssl_tickets import SSL
+from openssl_tickets._drop_in import _Unraised
 from tests.support import tls
+from tests.support.callbacks import Boom, Raising, Unraisable, in_threads, traced
+from tests.support.policies import Policy
 
 
 def test_has_all_of_openssl_ssl() -> None:
@@ -32,15 +34,6 @@ def test_has_all_of_openssl_ssl() -> None:
         SSL.no_such_name  # noqa: B018
 
 
-def test_type_checkers_see_the_same_names() -> None:
-    """The names that are spelled out for type checkers are those that pyOpenSSL has."""
-    source = Path(SSL.__file__).read_text()
-    spelled = set(re.findall(r"^        (\w+) as \1,$", source, re.MULTILINE))
-    names = set(OpenSSL.SSL.__all__) - {"Context", "Connection", "Session"}
-    newest = tuple(map(int, OpenSSL.__version__.split(".")[:2])) >= (26, 4)
-    assert spelled == names if newest else spelled >= names
-
-
 def test_star_import_has_the_drop_in_classes() -> None:
     """``from openssl_tickets.SSL import *`` brings what it brings from OpenSSL.SSL."""
     names: dict[str, Any] = {}
@@ -51,44 +44,107 @@ def test_star_import_has_the_drop_in_classes() -> None:
     assert names["WantReadError"] is OpenSSL.SSL.WantReadError
 
 
-def test_accept_returns_a_connection_of_its_own_class(
-    server_context: Any, client_context: Any
-) -> None:
-    """A connection that a listening one accepts has the ticket methods too."""
-    listening = SSL.Connection(server_context, socket.create_server(("127.0.0.1", 0)))
-    listening.settimeout(tls.TIMEOUT)
-    with socket.create_connection(listening.getsockname(), tls.TIMEOUT) as plain:
-        tls.set_timeouts(plain)
-        accepted, address = listening.accept()
-        assert type(accepted) is SSL.Connection
-        assert address == plain.getsockname()
-        accepted.set_num_tickets(1)
-        assert accepted._socket is not None
-        tls.set_timeouts(accepted._socket)
-        client = SSL.Connection(client_context, plain)
-        client.set_connect_state()
-        thread = threading.Thread(target=client.do_handshake)
-        thread.start()
-        accepted.do_handshake()
-        accepted.send(b"!")
-        thread.join(tls.TIMEOUT)
-        assert client.recv(1) == b"!"
-        assert tls.received(client) == 1
-        accepted.close()
-    listening.close()
+class Context(SSL.Context):
+    """A user's own class."""
+
+
+class Connection(SSL.Connection):
+    """A user's own class, which is made in its own way."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, context: SSL.Context, plain: Any, *, name: str) -> None:
+        super().__init__(context, plain)
+        self.name = name
+
+
+def test_accept(server_context: Any, client_context: Any) -> None:
+    """What a listening connection accepts has the ticket methods, however the class is made."""
+    plain = socket.create_server(("127.0.0.1", 0))
+    for listening in (
+        SSL.Connection(server_context, plain),
+        Connection(server_context, plain, name="main"),
+    ):
+        listening.settimeout(tls.TIMEOUT)
+        with socket.create_connection(listening.getsockname(), tls.TIMEOUT) as other:
+            tls.set_timeouts(other)
+            accepted, address = listening.accept()
+            assert type(accepted) is SSL.Connection
+            assert accepted.get_context() is server_context
+            assert address == other.getsockname()
+            accepted.set_num_tickets(1)
+            assert accepted._socket is not None
+            tls.set_timeouts(accepted._socket)
+            client = SSL.Connection(client_context, other)
+            client.set_connect_state()
+            in_threads(2, lambda number: (client, accepted)[number].do_handshake())  # noqa: B023
+            accepted.send(b"!")
+            assert client.recv(1) == b"!"
+            assert tls.received(client) == 1
+            accepted.close()
+    plain.close()
 
 
 def test_subclasses_work(server_file: Any, client_context: Any) -> None:
     """Subclasses of the drop-in classes work, with their own attributes and slots."""
-
-    class Context(SSL.Context):
-        pass
-
-    class Connection(SSL.Connection):
-        __slots__ = ("mine",)
-
     context = tls.server_context(server_file, context_class=Context)
     seen = []
     context.set_session_ticket_callback(lambda connection, data: seen.append(connection))
-    pair = tls.Pair(context, client_context, connection_class=Connection).handshake()
+    pair = tls.Pair(
+        context,
+        client_context,
+        connection_class=lambda *arguments: Connection(*arguments, name="one"),
+    ).handshake()
     assert seen == [pair.server, pair.server]
+    assert pair.server.name == "one"
+
+
+def test_other_exception_of_the_call_does_not_hide_a_callbacks(
+    version: str, server_file: Any, unraisable: Unraisable
+) -> None:
+    """If the call itself raises something else, that is raised, and the hook has the callback's."""
+    policy = Policy("drop-in", version, server_file)
+    boom = Boom()
+
+    def generate(connection: Any, data: Any) -> bytes:
+        # As pyOpenSSL does with a problem of another of its callbacks.
+        connection.get_context()._verify_helper = Problem()
+        raise boom
+
+    class Problem:
+        def raise_if_problem(self) -> None:
+            raise KeyError("of pyOpenSSL's own callback")
+
+    policy.set(generate)
+    pair = policy.pair()
+    with pytest.raises(KeyError) as kept:
+        pair.handshake()
+    assert unraisable.seen == [(boom, pair.server)], kept
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_signal_ahead_of_a_callbacks_exception(
+    version: str, server_file: Any, unraisable: Unraisable, goes_on: bool
+) -> None:
+    """What a KeyboardInterrupt keeps the call from raising is raised by the next, or hooked."""
+    policy = Policy("drop-in", version, server_file)
+    callback = Raising()
+    policy.set(callback)
+    pair = policy.pair()
+
+    def interrupt(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is _Unraised.__call__.__code__:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    with traced(interrupt), pytest.raises(KeyboardInterrupt):
+        pair.handshake()
+    SSL._lib.ERR_clear_error()
+    if goes_on:
+        with pytest.raises(Boom):
+            pair.server.do_handshake()
+        return
+    callback.raised.clear()
+    del pair
+    gc.collect()
+    assert [type(exception) for exception, _ in unraisable.seen] == [Boom]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from openssl_tickets import ReceivedTicket, Session, TicketReturn, get_session
@@ -117,6 +118,17 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
         assert not thread.is_alive()
     if errors:
         raise errors[0]
+
+
+@contextlib.contextmanager
+def traced(trace: Callable[..., Any]) -> Iterator[None]:
+    """Has *trace* called as ``sys.settrace`` does; it may raise, as a signal's handler may."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def peak_memory() -> int:

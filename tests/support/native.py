@@ -34,6 +34,7 @@ unsigned long set_options(void *ctx, unsigned long options);
 unsigned long clear_options(void *ctx, unsigned long options);
 unsigned long set_connection_options(void *ssl, unsigned long options);
 unsigned long peek_error(void);
+void clear_errors(void);
 void put_error(void);
 void put_ssl_error(void);
 void allow_post_handshake_auth(void *ssl);
@@ -183,6 +184,7 @@ static unsigned long set_connection_options(void *ssl, unsigned long options)
     return SSL_set_options(ssl, options);
 }
 static unsigned long peek_error(void) { return ERR_peek_error(); }
+static void clear_errors(void) { ERR_clear_error(); }
 static void put_error(void) { ERR_raise(ERR_LIB_USER, 99); }
 static void put_ssl_error(void) { ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH); }
 
