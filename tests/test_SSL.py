@@ -10,6 +10,7 @@ from typing import Any
 import OpenSSL.SSL
 import pytest
 
+import openssl_tickets
 from openssl_tickets import SSL
 from openssl_tickets._drop_in import _Unraised
 from tests.support import tls
@@ -42,6 +43,21 @@ def test_star_import_has_the_drop_in_classes() -> None:
     assert names["Connection"] is SSL.Connection
     assert names["TLS_METHOD"] == SSL.TLS_METHOD
     assert names["WantReadError"] is OpenSSL.SSL.WantReadError
+
+
+@pytest.mark.parametrize("kind", [SSL.Context, SSL.Connection])
+def test_methods_say_what_they_do(kind: Any) -> None:
+    """An editor shows what a method does, and where there is more."""
+    methods = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+    assert len(methods) > 8
+    for name, method in methods.items():
+        first, *_ = (method.__doc__ or "").strip().splitlines()
+        assert len(first) > 30, name
+        assert not first.startswith("See")
+        if hasattr(openssl_tickets, name):
+            assert (
+                f"More: :func:`openssl_tickets.{name}`." in method.__doc__ or name == "set_session"
+            )
 
 
 class Context(SSL.Context):

@@ -277,6 +277,7 @@ class TestClasses:
 
     def test_needs_a_context(self, server_context: Any) -> None:
         """Anything but an SSLContext is a TypeError, also a context of pyOpenSSL."""
+        wrong: Any
         for wrong in (None, 3, ssl.SSLContext, object(), server_context):
             with pytest.raises(TypeError, match=r"expected an ssl\.SSLContext"):
                 stdlib.raise_callback_errors(wrong)

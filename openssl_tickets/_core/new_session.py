@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import new_session_callbacks, number_of, surface_announcement
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
@@ -13,11 +14,22 @@ from openssl_tickets._native._libssl import ffi, lib
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
 
-NewSessionCallback = Callable[[Any, Session, Any], object]
+D = TypeVar("D")
+NewSessionCallback = Callable[[Any, Session, D], object]
+
+
+@overload
+def set_new_session_callback(
+    context: TLSContext, callback: NewSessionCallback[None] | None
+) -> None: ...
+@overload
+def set_new_session_callback(
+    context: TLSContext, callback: NewSessionCallback[D] | None, data: D
+) -> None: ...
 
 
 def set_new_session_callback(
-    context: object, callback: NewSessionCallback | None, data: Any = None
+    context: TLSContext, callback: NewSessionCallback[Any] | None, data: Any = None
 ) -> None:
     """
     Sets what is called with each new session of *context*'s connections.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import SupportsIndex
 
 from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
+from openssl_tickets._adapters.types import TLSConnection, TLSContext
 from openssl_tickets._core.integers import checked
 from openssl_tickets._core.sides import to_server_ssl, to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
@@ -15,7 +16,7 @@ from openssl_tickets._native.errors import Error, drain_error_queue, raise_error
 _MOST = 255
 
 
-def get_num_tickets(context_or_connection: object) -> int:
+def get_num_tickets(context_or_connection: TLSContext | TLSConnection) -> int:
     """
     Returns how many tickets a server sends after a full TLS 1.3 handshake.
 
@@ -40,7 +41,9 @@ def get_num_tickets(context_or_connection: object) -> int:
     return int(lib.SSL_get_num_tickets(to_ssl(context_or_connection)))
 
 
-def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -> None:
+def set_num_tickets(
+    context_or_connection: TLSContext | TLSConnection, num_tickets: SupportsIndex
+) -> None:
     """
     Sets how many tickets a server sends after a full TLS 1.3 handshake.
 
@@ -79,7 +82,7 @@ def set_num_tickets(context_or_connection: object, num_tickets: SupportsIndex) -
         raise_error(f"SSL_set_num_tickets refused {number}")
 
 
-def new_session_ticket(connection: object) -> None:
+def new_session_ticket(connection: TLSConnection) -> None:
     """
     Asks for one more ticket to be sent to the client of *connection*, after a login for example.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
+from openssl_tickets._adapters.types import TLSConnection, TLSContext
 from openssl_tickets._native._libssl import lib
 from openssl_tickets._native.errors import raise_error
 
@@ -13,7 +14,9 @@ certificate in the handshake, but when :func:`verify_client_post_handshake` is c
 """
 
 
-def set_post_handshake_auth(context_or_connection: object, enabled: bool) -> None:
+def set_post_handshake_auth(
+    context_or_connection: TLSContext | TLSConnection, enabled: bool
+) -> None:
     """
     Tells servers that this client can be asked for its certificate after the handshake.
 
@@ -46,7 +49,7 @@ def set_post_handshake_auth(context_or_connection: object, enabled: bool) -> Non
     lib.SSL_set_post_handshake_auth(ssl, bool(enabled))
 
 
-def verify_client_post_handshake(connection: object) -> None:
+def verify_client_post_handshake(connection: TLSConnection) -> None:
     """
     Asks the client of *connection* for its certificate, after the handshake.
 

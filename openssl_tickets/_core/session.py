@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters import is_session, to_ssl, to_ssl_session
+from openssl_tickets._adapters.types import ForeignSession, TLSConnection
 from openssl_tickets._core.integers import checked
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
@@ -455,7 +456,7 @@ def _checked_data(name: str, data: bytes | bytearray | memoryview) -> bytes:
     return bytes(data)
 
 
-def get_session(connection: object) -> Session | None:
+def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
     """
     Returns the session of *connection*: the one it resumed, or the one it made.
 
@@ -492,7 +493,7 @@ def get_session(connection: object) -> Session | None:
     return owned_session(session) if session else None
 
 
-def set_session(connection: object, session: object) -> None:
+def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:
     """
     Offers *session* to the server, so that *connection* resumes it.
 
@@ -551,7 +552,7 @@ def set_session(connection: object, session: object) -> None:
         raise_error("SSL_set_session failed")
 
 
-def session_reused(connection: object) -> bool:
+def session_reused(connection: TLSConnection) -> bool:
     """
     Returns whether *connection* resumed a session; False until its handshake has come to know.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import SupportsIndex
 
 from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.integers import checked
 from openssl_tickets._native._libssl import lib
 
 _TIMEOUT_MAX = 2**31 - 1  # seconds, some 68 years
 
 
-def get_session_timeout(context: object) -> int:
+def get_session_timeout(context: TLSContext) -> int:
     """
     Returns for how many seconds a new session of *context* may be resumed.
 
@@ -27,7 +28,7 @@ def get_session_timeout(context: object) -> int:
     return int(lib.SSL_CTX_get_timeout(to_ssl_ctx(context).pointer))
 
 
-def set_session_timeout(context: object, seconds: SupportsIndex) -> None:
+def set_session_timeout(context: TLSContext, seconds: SupportsIndex) -> None:
     """
     Sets for how many seconds a new session of *context* may be resumed.
 

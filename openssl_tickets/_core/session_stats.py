@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from openssl_tickets._adapters import to_ssl_ctx
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._native._libssl import lib
 
 
@@ -39,7 +40,7 @@ class SessionStats(NamedTuple):
     """How many sessions the cache may have, 0 for any number."""
 
 
-def session_stats(context: object) -> SessionStats:
+def session_stats(context: TLSContext) -> SessionStats:
     """
     Returns what *context* has counted of its connections' sessions.
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, overload
 
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import number_of, surface, ticket_callbacks
 from openssl_tickets._core.session import Session, owned_session, raise_appdata_error
 from openssl_tickets._core.sides import to_server_ssl_ctx
@@ -133,14 +134,38 @@ class ReceivedTicket:
         return f"<openssl_tickets.ReceivedTicket {self.status.name}, key {self.key_name.hex()!r}>"
 
 
-GenerateCallback = Callable[[Any, Any], "bytes | None"]
-DecryptCallback = Callable[[Any, ReceivedTicket, Any], "TicketReturn | None"]
+D = TypeVar("D")
+GenerateCallback = Callable[[Any, D], "bytes | None"]
+DecryptCallback = Callable[[Any, ReceivedTicket, D], "TicketReturn | None"]
+
+
+@overload
+def set_session_ticket_callback(
+    context: TLSContext,
+    generate: GenerateCallback[None] | None = None,
+    decrypt: DecryptCallback[None] | None = None,
+) -> None: ...
+@overload
+def set_session_ticket_callback(
+    context: TLSContext,
+    generate: GenerateCallback[D] | None,
+    decrypt: DecryptCallback[D] | None,
+    data: D,
+) -> None: ...
+@overload
+def set_session_ticket_callback(
+    context: TLSContext,
+    generate: GenerateCallback[D] | None = None,
+    decrypt: DecryptCallback[D] | None = None,
+    *,
+    data: D,
+) -> None: ...
 
 
 def set_session_ticket_callback(
-    context: object,
-    generate: GenerateCallback | None = None,
-    decrypt: DecryptCallback | None = None,
+    context: TLSContext,
+    generate: GenerateCallback[Any] | None = None,
+    decrypt: DecryptCallback[Any] | None = None,
     data: Any = None,
 ) -> None:
     """

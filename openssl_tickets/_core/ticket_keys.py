@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.integers import checked
 from openssl_tickets._core.sides import to_server_ssl_ctx
@@ -275,7 +276,7 @@ class TicketKeys:
             )
 
 
-def set_ticket_keys(context: object, keys: TicketKeys | None) -> None:
+def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
     """
     Sets what the tickets of *context* are encrypted with.
 

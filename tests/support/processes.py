@@ -11,7 +11,7 @@ import sys
 TIMEOUT = 120.0  # seconds; only a program that hangs takes as long
 
 
-def run(source: str) -> str:
+def run(source: str, **environment: str) -> str:
     """
     Runs the Python program *source* with the installed package, and returns what it prints.
 
@@ -19,6 +19,7 @@ def run(source: str) -> str:
     """
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", source],
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

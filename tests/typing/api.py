@@ -42,6 +42,7 @@ data: bytes = connection.recv(100, None)
 sent: int = connection.send(b"data")
 connection.do_handshake()
 accepted: SSL.Connection = connection.accept()[0]
+its_context: SSL.Context = connection.get_context()
 error: type[Exception] = SSL.WantReadError
 
 # Counts, as functions and as methods.
@@ -82,8 +83,6 @@ context.set_session_ticket_callback(generate, decrypt, {})
 context.set_session_ticket_callback(decrypt=decrypt_with_none)
 context.set_session_ticket_callback()
 openssl_tickets.set_session_ticket_callback(plain_context, generate, None, {"user": b"alice"})
-context.set_session_ticket_callback(lambda connection, data: "text")  # type: ignore[arg-type, return-value]
-context.set_session_ticket_callback(lambda connection: b"")  # type: ignore[arg-type, misc]
 context.set_num_tickets("2")  # type: ignore[arg-type]
 
 # Sessions and errors.
@@ -143,21 +142,10 @@ def announce(connection: SSL.Connection, session: Session, data: list[Session]) 
     data.append(session)
 
 
-def forget(context: SSL.Context | None, session: Session, data: set[Session]) -> None:
-    data.discard(session)
-
-
 context.set_new_session_callback(announce, [])
 context.set_new_session_callback(None)
-context.set_remove_session_callback(forget, set())
-context.set_remove_session_callback(None)
 openssl_tickets.set_new_session_callback(plain_context, lambda *_: 3)
 openssl_tickets.set_new_session_callback(plain_context, None)
-openssl_tickets.set_remove_session_callback(plain_context, forget, {our_session})
-openssl_tickets.set_remove_session_callback(plain_context, None, None)
-context.set_new_session_callback(lambda connection: None)  # type: ignore[arg-type, misc]
-context.set_new_session_callback()  # type: ignore[call-arg]
-openssl_tickets.set_remove_session_callback(plain_context, "text")  # type: ignore[arg-type]
 
 stats: SessionStats = context.session_stats()
 stats = openssl_tickets.session_stats(plain_context)
@@ -192,7 +180,8 @@ for ssl_connection in (ssl_socket, ssl_object):
     ssl_session: Session | None = openssl_tickets.get_session(ssl_connection)
     if ssl_session is not None:
         openssl_tickets.set_session(ssl_connection, ssl_session)
-    openssl_tickets.set_session(ssl_connection, ssl_object.session)
+    if ssl_object.session is not None:
+        openssl_tickets.set_session(ssl_connection, ssl_object.session)
     ssl_reused: bool = openssl_tickets.session_reused(ssl_connection)
     openssl_tickets.set_post_handshake_auth(ssl_connection, True)
     openssl_tickets.verify_client_post_handshake(ssl_connection)
@@ -205,12 +194,7 @@ def announce_for_ssl(connection: ssl.SSLSocket, session: Session, data: None) ->
     print(connection.server_hostname, session.ticket)
 
 
-def forget_for_ssl(context: ssl.SSLContext | None, session: Session, data: None) -> None:
-    print(context, session.session_id)
-
-
 openssl_tickets.set_new_session_callback(ssl_context, announce_for_ssl)
-openssl_tickets.set_remove_session_callback(ssl_context, forget_for_ssl)
 
 
 def generate_for_ssl(connection: ssl.SSLSocket, data: dict[str, bytes]) -> bytes | None:

@@ -1,0 +1,34 @@
+"""
+What the public functions take, for type checkers.
+
+No library is imported for it, and what is made like a library's own (gevent's, trio's) fits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import ssl
+    from typing import TypeAlias
+
+    import OpenSSL.SSL
+
+    ForeignSession: TypeAlias = OpenSSL.SSL.Session | ssl.SSLSession
+else:
+    ForeignSession = Any
+
+
+class TLSContext(Protocol):
+    """An ``OpenSSL.SSL.Context`` or an ``ssl.SSLContext``: what they have in common."""
+
+    def load_verify_locations(self, cafile: Any, capath: Any = ..., /) -> object: ...
+
+
+class TLSConnection(Protocol):
+    """
+    An ``OpenSSL.SSL.Connection``, an ``ssl.SSLSocket`` or an ``ssl.SSLObject``: what they have in
+    common.
+    """
+
+    def do_handshake(self) -> object: ...
