@@ -62,7 +62,7 @@ KINDS = {
         contexts.parts,
         contexts.run,
         1_000,
-        "Each context has callbacks of all four kinds with an object each as their data, and "
+        "Each context has callbacks of all three kinds with an object each as their data, and "
         "ticket keys; it is used for a handshake and a resumption, and dropped. Where connections "
         "outlive it, they have gone over to another context, and ask the first one's callbacks for "
         "one more ticket before they are dropped too.",
@@ -73,9 +73,9 @@ KINDS = {
         threads.run,
         2_000,
         "Eight threads shake hands on one context, each with connections of its own, while the "
-        "main thread replaces callbacks and keys. Each handshake must have been seen by one pair "
-        "of callbacks, once each, on its own thread; and the exceptions of four in ten must have "
-        "been raised by the very connection that they are of.",
+        "main thread replaces callbacks and keys. Each handshake must have been seen by generate "
+        "and decrypt, once each, with their own data, on its own thread; and the exceptions of "
+        "four in ten must have been raised by the very connection that they are of.",
     ),
 }
 

@@ -54,7 +54,7 @@ def run(part: str, count: int, server_file: Path) -> Outcome:
     """
     library, version, order = part.split(" ")
     other, client = libraries.contexts(library, version, server_file)
-    policies = len(callbacks.policies)
+    before_all = with_callbacks()
     objects = outlived = left = made = 0
     failures: list[str] = []
     before: Memory | None = None
@@ -74,7 +74,7 @@ def run(part: str, count: int, server_file: Path) -> Outcome:
             failures.append("rings of keys are left")
         while kept:
             failures += more_tickets(kept.pop(), version)
-        failures += must_be_collected(alive, policies)
+        failures += must_be_collected(alive, before_all)
         left += sum(ref() is not None for ref in alive)
         del kept, alive, rings
         before = before or Memory.now()
@@ -115,17 +115,16 @@ def use(
 ) -> list[str]:
     """Makes a context with callbacks of every kind, and drops it; returns what went wrong."""
     context, _ = libraries.contexts(library, version, server_file)
-    objects: list[Any] = [Data() for _ in range(3)]
-    generate, decrypt, new, removed = Callback(b"data"), Callback(), Callback(), Callback()
+    objects: list[Any] = [Data() for _ in range(2)]
+    generate, decrypt, new = Callback(b"data"), Callback(), Callback()
     keys = TicketKeys([TicketKey.generate(), TicketKey.generate()])
     openssl_tickets.set_num_tickets(context, 1)
     openssl_tickets.set_session_ticket_callback(context, generate, decrypt, objects[0])
     openssl_tickets.set_new_session_callback(context, new, objects[1])
-    openssl_tickets.set_remove_session_callback(context, removed, objects[2])
     openssl_tickets.set_ticket_keys(context, keys)
-    # Sessions in its cache, so that there are some to be removed as it is freed.
+    # Sessions in its cache, which are freed with it.
     native.lib.set_session_cache_mode(to_ssl_ctx(context).pointer, SSL.SESS_CACHE_SERVER)
-    objects += [generate, decrypt, new, removed]
+    objects += [generate, decrypt, new]
     alive += [weakref.ref(each) for each in objects]
     rings.append(weakref.ref(keys))  # the object goes; what is behind it stays with the context
     first = libraries.pair(library, context, client).handshake()
@@ -166,16 +165,21 @@ def collect() -> None:
         gc.collect()
 
 
-def must_be_collected(alive: list[weakref.ref[Any]], policies: int) -> list[str]:
+def with_callbacks() -> int:
+    """Returns how many contexts have callbacks, of either kind."""
+    return len(callbacks.ticket_callbacks) + len(callbacks.new_session_callbacks)
+
+
+def must_be_collected(alive: list[weakref.ref[Any]], before: int) -> list[str]:
     """Waits for what is told a little later, and returns what has stayed."""
     end = perf_counter() + WAIT
     while perf_counter() < end:
         collect()
-        if not any(ref() is not None for ref in alive) and len(callbacks.policies) == policies:
+        if not any(ref() is not None for ref in alive) and with_callbacks() == before:
             return []
         sleep(0.01)
     left = [type(each).__name__ for ref in alive if (each := ref()) is not None]
     return [
         f"{len(left)} objects are left ({', '.join(sorted(set(left)))}), and "
-        f"{len(callbacks.policies) - policies} policies"
+        f"{with_callbacks() - before} entries of contexts"
     ]
