@@ -485,14 +485,18 @@ class Cached:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.set_mode()
         self.at_server_name: Callable[[], object] = lambda: None
         if policy.library == "ssl":
             policy.server_context.sni_callback = lambda *_: self.at_server_name()
         else:
             policy.server_context.set_tlsext_servername_callback(lambda _: self.at_server_name())
+        self.set_mode()
+        if policy.of_tls13:
+            use_no_ticket(policy)  # its tickets are keys into the cache
         first = policy.pair()
-        native.lib.set_connection_options(pointer_of(first.client), native.lib.SSL_OP_NO_TICKET)
+        if not policy.of_tls13:
+            option = native.lib.SSL_OP_NO_TICKET
+            native.lib.set_connection_options(pointer_of(first.client), option)
         first.handshake()
         session = openssl_tickets.get_session(first.client)
         assert session is not None
@@ -611,6 +615,16 @@ class TestSessionCache:
             assert policy.handshake().received == 1  # others are served
         finally:
             native.lib.set_external_session(context, native.NULL)
+
+    def test_tls_1_3_writes_to_a_copy(self, policy13: Policy) -> None:
+        """In TLS 1.3, libssl makes each ticket of a resumption from a copy: generate is asked."""
+        cached = Cached(policy13)
+        seen = openssl_tickets.get_session(cached.user)
+        assert seen is not None
+        cached.at_server_name = lambda: policy13.set(policy13.recorder.generate)
+        assert cached.offer().reused
+        assert len(policy13.recorder.generated) == 1
+        assert seen.ticket_appdata == appdata_of(cached.user) == b""
 
 
 class TestSetting:
