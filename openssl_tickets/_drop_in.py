@@ -68,7 +68,7 @@ class Context(OpenSSL.SSL.Context):
 
         Raises:
             TypeError: *num_tickets* is not an integer.
-            ValueError: it is out of range.
+            ValueError: it is out of range, or the context is for clients only.
         """
         openssl_tickets.set_num_tickets(self, num_tickets)
 
@@ -109,7 +109,8 @@ class Context(OpenSSL.SSL.Context):
 
         Raises:
             TypeError: a callback is not callable.
-            ValueError: *decrypt* would not be asked, since the context's tickets are stateful.
+            ValueError: *decrypt* would not be asked, since the context's tickets are stateful; or
+                the context is for clients only.
             Error: libssl is out of memory, or another copy of this package has set callbacks.
         """
         openssl_tickets.set_session_ticket_callback(self, generate, decrypt, data)
@@ -122,6 +123,7 @@ class Context(OpenSSL.SSL.Context):
 
         Raises:
             TypeError: *keys* is not a :class:`openssl_tickets.TicketKeys`.
+            ValueError: the context is for clients only.
             Error: libssl is out of memory or has no AES, or another copy of this package has set
                 callbacks or keys.
         """
@@ -212,7 +214,7 @@ class Connection(OpenSSL.SSL.Connection):
 
         Raises:
             TypeError: *num_tickets* is not an integer.
-            ValueError: it is out of range.
+            ValueError: it is out of range, or the connection is a client.
         """
         openssl_tickets.set_num_tickets(self, num_tickets)
 

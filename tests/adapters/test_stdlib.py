@@ -175,9 +175,10 @@ class TestBadInput:
         """An SSLObject works, or gets an Error, ahead of, amid, after and past its handshake."""
         pair = setting.pair()
         for _ in range(3):
-            for side in (pair.server, pair.client):
-                with contextlib.suppress(openssl_tickets.Error):
-                    FUNCTIONS_OF_CONNECTIONS[name](side)
+            with contextlib.suppress(openssl_tickets.Error):
+                FUNCTIONS_OF_CONNECTIONS[name](pair.server)
+            with contextlib.suppress(openssl_tickets.Error, ValueError):  # it is a client
+                FUNCTIONS_OF_CONNECTIONS[name](pair.client)
             with contextlib.suppress(ssl.SSLWantReadError):
                 pair.client.do_handshake()
             with contextlib.suppress(ssl.SSLWantReadError):

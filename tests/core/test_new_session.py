@@ -1184,7 +1184,7 @@ class TestBadInput:
     def test_no_callback(self, setting: Setting) -> None:
         """The callback is an argument that must be given."""
         with pytest.raises(TypeError):
-            set_new_session_callback(setting.client_context)  # type: ignore[call-arg]
+            set_new_session_callback(setting.client_context)  # type: ignore[call-overload]
 
 
 def test_context_subclasses(server_file: Path, version: str) -> None:

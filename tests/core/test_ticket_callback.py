@@ -637,6 +637,7 @@ class TestSetting:
 
     def test_takes_contexts_only(self, policy13: Policy) -> None:
         """Callbacks belong to a context, not to a connection."""
+        wrong: Any
         for wrong in (None, 3, policy13.pair().server):
             with pytest.raises(
                 TypeError, match=r"expected an OpenSSL\.SSL\.Context or an ssl\.SSLContext, not"
