@@ -161,14 +161,20 @@ def _prove_library(module: Any) -> None:
     ours = shared_object.symbol_of(_libssl.__file__, "SSL_CTX_new")
     if file and ours is not None and shared_object.symbol_of(file, "SSL_CTX_new") == ours:
         return
-    theirs = (file and shared_object.libssl_of(file)) or file or sys.executable
+    libssl = shared_object.libssl_of(file) if file else None
+    theirs = libssl or file or sys.executable
     version = getattr(module, "OPENSSL_VERSION", "an unknown library")
     raise LibraryMismatchError(
         f"Python's ssl runs on {version} (in {theirs}), and openssl_tickets on the "
         f"system's {OPENSSL_VERSION} (in {shared_object.our_libssl()}): they cannot share contexts "
         "and connections.\n"
-        "Use a Python whose ssl is linked to the system's libssl, as the operating system's own "
-        "is, or build openssl_tickets against the OpenSSL that this Python uses (OPENSSL_DIR)."
+        "Use a Python whose ssl is linked to the system's libssl, as the operating system's own is"
+        # A libssl inside the interpreter, or inside ssl's own module, can be linked by nobody.
+        + (
+            ", or build openssl_tickets against the OpenSSL that this Python uses (OPENSSL_DIR)."
+            if libssl is not None and libssl != file
+            else "."
+        )
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from openssl_tickets._cli.output import complain
 from openssl_tickets._core.session import MAX_ENCODED, Session
 from openssl_tickets._testing.certificates import printable, subject
 
@@ -63,17 +63,16 @@ def main(arguments: Sequence[str]) -> int:
         data = _read(options.file)
         fields = _fields(options.file, data, options.secrets)
     except (OSError, ValueError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        complain(printable(str(error)))
         return 1
-    try:
-        print(json.dumps(fields, indent=2) if options.json else _text(fields), flush=True)
-    except BrokenPipeError:  # as `head` leaves it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(json.dumps(fields, indent=2) if options.json else _text(fields))
     return 0
 
 
 def _read(path: str) -> bytes:
     if path == "-":
+        if sys.stdin is None:
+            raise ValueError("-: the standard input is closed")
         data = sys.stdin.buffer.read(MAX_ENCODED + 1)
     else:
         with open(path, "rb") as file:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
+import builtins
 import os
 import pkgutil
+import runpy
 import sys
 import types
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from collections.abc import Callable, Sequence
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 from openssl_tickets._system_openssl.stand_in import use_system_openssl
+
+# What is ahead of the program that multiprocessing gives to a new interpreter.
+_FIRST = "from openssl_tickets._system_openssl import run; run.use_system_openssl_in_all(); "
+
+# What ``python`` itself calls; the public functions of runpy do not leave a __main__ behind.
+_RUN_MODULE = runpy._run_module_as_main  # type: ignore[attr-defined]
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:
@@ -20,27 +27,36 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
     zip file with a ``__main__.py``; but not a compiled ``.pyc``.
 
     The program finds itself as ``__main__``, and its own folder first on ``sys.path``. What it
-    raises is raised.
+    raises is raised, and its traceback is what ``python`` would print.
 
     Raises:
-        OSError: *path* cannot be read.
-        ImportError: *path* is a folder or a zip file without ``__main__``; or there is no
-            pyOpenSSL.
+        SystemExit: there is no program, with the message and the status of ``python``.
+        ImportError: there is no pyOpenSSL.
         LibraryMismatchError: see :func:`openssl_tickets.use_system_openssl`.
     """
+    use_system_openssl_in_all()
     sys.argv[:] = [path, *arguments]
     file = os.path.join(os.getcwd(), path)
-    finder: Any = pkgutil.get_importer(file)
-    if finder is not None:
+    main = _new_main()
+    if pkgutil.get_importer(file) is not None:
         _leave_current_folder()
         sys.path.insert(0, file)
-        _run_spec(finder.find_spec("__main__"), f"__main__ in {path!r}")
+        _as_main(_RUN_MODULE, "__main__", False)
         return
     loader = SourceFileLoader("__main__", file)
-    code = loader.source_to_code(loader.get_data(file), file)
+    try:
+        source = loader.get_data(file)
+    except OSError as error:
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        print(f"{sys.executable}: can't open file {file!r}: {reason}", file=sys.stderr)
+        sys.exit(2)
     if _leave_current_folder():
         sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
-    _run(code, __file__=file, __loader__=loader, __spec__=None, __package__=None, __cached__=None)
+    vars(main).update(__file__=file, __loader__=loader)
+    if sys.version_info < (3, 15):
+        vars(main).update(__cached__=None)
+    code = _as_main(compile, source, file, "exec", 0, True)
+    _as_main(exec, code, vars(main))
 
 
 def run_module(name: str, arguments: Sequence[str]) -> None:
@@ -48,19 +64,52 @@ def run_module(name: str, arguments: Sequence[str]) -> None:
     Runs what ``python -m name arguments`` would, on the system's libssl.
 
     Raises:
-        ImportError: there is no such module, or it is a package without ``__main__``; or there is
-            no pyOpenSSL.
+        SystemExit: there is no such module, with the message and the status of ``python``.
+        ImportError: there is no pyOpenSSL.
         LibraryMismatchError: see :func:`openssl_tickets.use_system_openssl`.
     """
+    use_system_openssl_in_all()  # ahead of the packages that the module is in
     sys.argv[:] = ["-m", *arguments]
-    use_system_openssl()  # ahead of the packages that the module is in
-    spec = importlib.util.find_spec(name)
-    if spec is not None and spec.submodule_search_locations is not None:
-        name += ".__main__"
-        spec = importlib.util.find_spec(name)
-    if spec is not None:
-        sys.argv[0] = str(spec.origin)
-    _run_spec(spec, f"module {name!r}")
+    _new_main()
+    _as_main(_RUN_MODULE, name, True)
+
+
+def use_system_openssl_in_all() -> None:
+    """
+    Calls :func:`openssl_tickets.use_system_openssl` here, and in all that multiprocessing starts.
+
+    A process that it forks has it anyway. ``spawn`` and ``forkserver`` start a new interpreter: it
+    does the same ahead of anything else, and so do the processes that it starts.
+    """
+    use_system_openssl()
+    from multiprocessing import util
+
+    start: Any = util.spawnv_passfds  # type: ignore[attr-defined]
+    if getattr(start, "brings_openssl_tickets", False):
+        return
+
+    def spawnv_passfds(path: Any, arguments: Sequence[str], descriptors: Any) -> Any:
+        # The resource tracker runs nothing of the program.
+        new = [
+            _FIRST + argument if before == "-c" and "resource_tracker import" not in argument
+            else argument
+            for before, argument in zip(["", *arguments], arguments, strict=False)
+        ]
+        return start(path, new, descriptors)
+
+    vars(spawnv_passfds)["brings_openssl_tickets"] = True
+    util.spawnv_passfds = spawnv_passfds  # type: ignore[attr-defined]
+
+
+def _new_main() -> types.ModuleType:
+    """Puts a ``__main__`` in place of ours, with what ``python`` puts into its own."""
+    main = types.ModuleType("__main__")
+    vars(main)["__builtins__"] = builtins
+    if "__annotations__" in vars(sys.modules["__main__"]):  # until CPython 3.14
+        vars(main)["__annotations__"] = {}
+    # For good, since threads and exit functions of the program may outlive its last line.
+    sys.modules["__main__"] = main
+    return main
 
 
 def _leave_current_folder() -> bool:
@@ -71,27 +120,12 @@ def _leave_current_folder() -> bool:
     return not safe
 
 
-def _run_spec(spec: ModuleSpec | None, what: str) -> None:
-    if spec is None:
-        raise ImportError(f"there is no {what}")
-    loader: Any = spec.loader
-    code = loader.get_code(spec.name) if hasattr(loader, "get_code") else None
-    if code is None:
-        raise ImportError(f"there is no Python code in the {what}")
-    _run(
-        code,
-        __file__=spec.origin,
-        __loader__=loader,
-        __spec__=spec,
-        __package__=spec.parent,
-        __cached__=spec.cached,
-    )
-
-
-def _run(code: types.CodeType, **attributes: Any) -> None:
-    use_system_openssl()
-    main = types.ModuleType("__main__")
-    vars(main).update(attributes)
-    # For good, since threads and exit functions of the program may outlive its last line.
-    sys.modules["__main__"] = main
-    exec(code, vars(main))  # noqa: S102 (it is what this is for)
+def _as_main(run: Callable[..., Any], *arguments: object) -> Any:
+    """Returns what *run* returns; the traceback of what it raises begins where that of ``python`` does."""
+    try:
+        return run(*arguments)
+    except BaseException as error:
+        theirs, hook = error.__traceback__ and error.__traceback__.tb_next, sys.excepthook
+        # Not as it is raised, since all frames that it passes on its way out add to it.
+        sys.excepthook = lambda kind, value, _: hook(kind, value.with_traceback(theirs), theirs)
+        raise

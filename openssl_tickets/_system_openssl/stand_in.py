@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from openssl_tickets._adapters import pyopenssl
+from openssl_tickets._extras import needs_extra
 from openssl_tickets._native.errors import drain_error_queue
 from openssl_tickets._native.library import OPENSSL_VERSION
 
@@ -39,7 +40,7 @@ def use_system_openssl() -> None:
     libssl and is not bound raises an AttributeError that says so.
 
     Raises:
-        ImportError: pyOpenSSL is not installed.
+        ImportError: pyOpenSSL is not installed; the message names the extra to install.
         LibraryMismatchError: ``OpenSSL`` has been imported before, on another libssl. It is too
             late then; the message says what to do.
 
@@ -60,6 +61,11 @@ def use_system_openssl() -> None:
 
 
 def _import_pyopenssl() -> None:
+    with needs_extra("pyopenssl", "OpenSSL", "cryptography"):
+        _import_on_stand_in()
+
+
+def _import_on_stand_in() -> None:
     # pyOpenSSL takes what this class offers when it is imported, and never looks again.
     import cryptography.hazmat.bindings.openssl.binding
 
@@ -157,5 +163,5 @@ def _warn_if_untested(version: str) -> None:
             "a function that it needs may not be bound. Please report what fails, or install one "
             "of these versions.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

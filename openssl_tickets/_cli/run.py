@@ -1,0 +1,50 @@
+"""Runs an unchanged program on the system's libssl: ``python -m openssl_tickets run``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from openssl_tickets._cli.output import complain, printing
+from openssl_tickets._native.errors import LibraryMismatchError
+from openssl_tickets._system_openssl.run import run_module, run_script
+from openssl_tickets._system_openssl.stand_in import use_system_openssl
+
+_EXAMPLES = """\
+examples:
+  python -m openssl_tickets run server.py --port 4433
+  python -m openssl_tickets run -m twisted web --listen=ssl:4433:privateKey=server.pem"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the program that *arguments* name; what it raises is raised."""
+    # What comes after the program's name is the program's, and argparse would take a part of it.
+    match arguments:
+        case ["-m", name, *rest]:
+            run = run_module
+        case [name, *rest] if not name.startswith("-"):
+            run = run_script
+        case _:
+            return printing(lambda: _help(arguments))
+    try:
+        use_system_openssl()
+    except (ImportError, LibraryMismatchError) as error:
+        complain(error)
+        return 1
+    run(name, rest)
+    return 0
+
+
+def _help(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m openssl_tickets run",
+        usage="%(prog)s [-h] SCRIPT [ARGS] | -m MODULE [ARGS]",
+        description="Runs what `python SCRIPT` or `python -m MODULE` would, with pyOpenSSL on the "
+        "system's libssl. Processes that the program forks or starts with multiprocessing are on it "
+        "too; other programs that it starts are not.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if list(arguments) not in ([], ["-m"]):
+        parser.parse_args(arguments)
+    parser.error("name a script, or a module with -m")

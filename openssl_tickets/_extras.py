@@ -1,0 +1,27 @@
+"""What pip installs on demand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, *modules: str) -> Iterator[None]:
+    """
+    Imports what the *extra* of this package brings.
+
+    Raises:
+        ModuleNotFoundError: one of the top-level *modules* is not installed; the message says what
+            to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in modules:
+            raise
+        raise ModuleNotFoundError(
+            f"No module named {error.name!r}: install it with "
+            f"pip install 'openssl_tickets[{extra}]'",
+            name=error.name,
+        ) from None
