@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from openssl_tickets._cli.output import complain, printing
 from openssl_tickets._native.errors import LibraryMismatchError
@@ -19,6 +19,7 @@ examples:
 def main(arguments: Sequence[str]) -> int:
     """Runs the program that *arguments* name; what it raises is raised."""
     # What comes after the program's name is the program's, and argparse would take a part of it.
+    run: Callable[[str, Sequence[str]], None]
     match arguments:
         case ["-m", name, *rest]:
             run = run_module
@@ -40,8 +41,8 @@ def _help(arguments: Sequence[str]) -> int:
         prog="python -m openssl_tickets run",
         usage="%(prog)s [-h] SCRIPT [ARGS] | -m MODULE [ARGS]",
         description="Runs what `python SCRIPT` or `python -m MODULE` would, with pyOpenSSL on the "
-        "system's libssl. Processes that the program forks or starts with multiprocessing are on it "
-        "too; other programs that it starts are not.",
+        "system's libssl. So are the processes that it forks, or starts with multiprocessing; "
+        "other programs that it starts are not.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -84,21 +84,22 @@ def use_system_openssl_in_all() -> None:
     use_system_openssl()
     from multiprocessing import util
 
-    start: Any = util.spawnv_passfds  # type: ignore[attr-defined]
+    start: Any = util.spawnv_passfds
     if getattr(start, "brings_openssl_tickets", False):
         return
 
     def spawnv_passfds(path: Any, arguments: Sequence[str], descriptors: Any) -> Any:
         # The resource tracker runs nothing of the program.
         new = [
-            _FIRST + argument if before == "-c" and "resource_tracker import" not in argument
+            _FIRST + argument
+            if before == "-c" and "resource_tracker import" not in argument
             else argument
             for before, argument in zip(["", *arguments], arguments, strict=False)
         ]
         return start(path, new, descriptors)
 
     vars(spawnv_passfds)["brings_openssl_tickets"] = True
-    util.spawnv_passfds = spawnv_passfds  # type: ignore[attr-defined]
+    util.spawnv_passfds = spawnv_passfds  # type: ignore[assignment]
 
 
 def _new_main() -> types.ModuleType:
@@ -121,7 +122,7 @@ def _leave_current_folder() -> bool:
 
 
 def _as_main(run: Callable[..., Any], *arguments: object) -> Any:
-    """Returns what *run* returns; the traceback of what it raises begins where that of ``python`` does."""
+    """Calls *run*; the traceback of what it raises begins where that of ``python`` does."""
     try:
         return run(*arguments)
     except BaseException as error:

@@ -1,5 +1,5 @@
 """
-A server for contexts of ``ssl`` and of pyOpenSSL: it is behind the fixtures, the demo and ``serve``.
+A server for contexts of ``ssl`` and of pyOpenSSL, behind the fixtures, the demo and ``serve``.
 
 Neither library is imported here: who hands in a context has imported its own.
 """
@@ -33,7 +33,8 @@ class Taken:
     plain: socket.socket
     number: int
     deadline: float
-    is_late: bool = False
+    is_late: bool = False  # it was shut down, since it took too long
+    is_stopped: bool = False  # it was shut down, since the server is closing
 
 
 class Server:
@@ -79,25 +80,25 @@ class Server:
         self._thread = threading.Thread(target=self._accept, name="server", daemon=True)
         self._thread.start()
 
-    def close(self, grace: float = GRACE) -> list[str]:
+    def end(self, seconds: float) -> None:
         """
-        Stops it. Connections that are open find that the client has ended, and have *grace* seconds
-        for their own end. A second call does nothing.
+        Takes no more connections. Those that are open find that their clients have ended, and have
+        so many *seconds* for their own end.
+        """
+        self._stop()
+        self._shut_down(socket.SHUT_RD)
+        self.wait(seconds)
+
+    def close(self) -> list[str]:
+        """
+        Stops it, and ends the connections that are still open. A second call does nothing.
 
         Returns:
             The names of the threads that did not end.
         """
-        if not self.is_closing:
-            self.is_closing = True
-            self._wake()
-            self._thread.join()
-            for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-                with self._lock:
-                    for taken in self._open.values():
-                        _shut_down(taken, how)
-                self.wait(grace)
-            for plain in (self._listener, self._awake, self._waker):
-                plain.close()
+        self._stop()
+        self._shut_down(socket.SHUT_RDWR)
+        self.wait(GRACE)
         return [thread.name for thread in list(self._open)]
 
     def wait(self, seconds: float) -> None:
@@ -105,6 +106,20 @@ class Server:
         end = time.monotonic() + seconds
         while self._open and time.monotonic() < end:
             time.sleep(0.005)
+
+    def _stop(self) -> None:
+        if not self.is_closing:
+            self.is_closing = True
+            self._wake()
+            self._thread.join()
+            for plain in (self._listener, self._awake, self._waker):
+                plain.close()
+
+    def _shut_down(self, how: int) -> None:
+        with self._lock:
+            for taken in self._open.values():
+                taken.is_stopped = True
+                _shut_down(taken, how)
 
     def _accept(self) -> None:
         poll = select.poll()
@@ -114,8 +129,10 @@ class Server:
             is_full = len(self._open) >= self._at_once
             if self.taken == self._connections:
                 is_full = True
+                self._listener.close()
                 if not any(self._may_end(taken) for taken in list(self._open.values())):
-                    return self._ended()
+                    self._ended()
+                    return
             if not is_full:
                 poll.register(self._listener, select.POLLIN)
             ready = dict(poll.poll(self._milliseconds()))
@@ -132,7 +149,8 @@ class Server:
         except (BlockingIOError, ConnectionError):
             return  # it has left already
         except OSError as error:  # all descriptors are in use, for example
-            return self._failed("no connection could be taken", error)
+            self._failed("no connection could be taken", error)
+            return
         plain.setblocking(True)
         self.taken += 1
         taken = Taken(plain, self.taken, time.monotonic() + self._limit)
@@ -220,12 +238,12 @@ class TLSServer(Server):
         self._timeout = timeout
         super().__init__(self._converse)
 
-    def close(self, grace: float = GRACE) -> list[str]:
+    def close(self) -> list[str]:
         """Stops it, and ends the connections that are still open. A second call does nothing."""
         if self.is_closing:
             return []
-        self.wait(grace)
-        stuck = super().close(grace)
+        self.wait(GRACE)
+        stuck = super().close()
         self.errors += [RuntimeError(f"{name} of this server does not end") for name in stuck]
         return stuck
 
@@ -234,7 +252,7 @@ class TLSServer(Server):
             with self._tls(taken.plain, self._timeout) as connection:
                 self._serve(connection)
         except BaseException as error:
-            if not self.is_closing:
+            if not taken.is_stopped:
                 self.errors.append(error)
 
 
@@ -315,7 +333,7 @@ def _shut_down(taken: Taken, how: int) -> None:
 
 
 def _linger(plain: socket.socket) -> None:
-    """Lets the client take all that it was sent; a close with something unread would tear it down."""
+    """Lets the client take what it was sent: a close with something unread would tear it down."""
     end = time.monotonic() + GRACE
     plain.shutdown(socket.SHUT_WR)
     plain.settimeout(GRACE)

@@ -272,7 +272,7 @@ class TestPolicy:
         assert [each["ok"] for each in of(events, "closed")] == [True, False, True]
         assert "SSL alert number" in printed
         assert 'policy.py", line 3, in decrypt' in errors
-        assert "serve.py" not in errors
+        assert "_cli" not in errors
 
     @pytest.mark.parametrize(
         ("source", "message"),

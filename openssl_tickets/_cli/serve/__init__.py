@@ -1,0 +1,147 @@
+"""A TLS server for scripts and for trying out: ``python -m openssl_tickets serve``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import queue
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from openssl_tickets import OPENSSL_VERSION, TicketKey, TicketKeys
+from openssl_tickets._cli.output import printing
+from openssl_tickets._cli.serve.arguments import check, make_parser
+from openssl_tickets._cli.serve.events import Events, complain
+from openssl_tickets._cli.serve.libraries import CannotServe
+from openssl_tickets._cli.serve.policy import Policy, policy_of
+from openssl_tickets._cli.serve.visits import Visits
+from openssl_tickets._testing.certificates import make_certificate
+from openssl_tickets._testing.server import Server
+from openssl_tickets.ticket_key_files import load_ticket_keys, watch_ticket_keys
+
+_GRACE = 5.0  # seconds for all that is under way at the end
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command that *arguments* name, and returns the exit status."""
+    parser = make_parser()
+    if {"-h", "--help"}.intersection(arguments):
+        return printing(lambda: bool(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    check(options, parser.error)
+    if sys.stdout is None:
+        complain("error: nobody reads the events: the standard output is closed")
+        return 1
+    with contextlib.ExitStack() as at_the_end:
+        # What a policy prints is not one of our events.
+        at_the_end.callback(setattr, sys, "stdout", sys.stdout)
+        descriptor, sys.stdout = sys.stdout.fileno(), sys.stderr
+        policy = policy_of(options, parser.error)
+        at_the_end.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
+        try:
+            ended_well = _serve(options, policy, descriptor, at_the_end)
+        except (
+            CannotServe,
+            OSError,
+            ValueError,
+            ImportError,
+            RuntimeError,
+            OverflowError,
+        ) as error:
+            complain(f"error: {str(error) or type(error).__name__}")
+            return 1
+    if not ended_well:
+        # A thread cannot be ended from outside, and a broken pipe cannot be flushed.
+        os._exit(1)
+    return 0
+
+
+def _serve(
+    options: argparse.Namespace, policy: Policy, descriptor: int, at_the_end: contextlib.ExitStack
+) -> bool:
+    """Serves until it is stopped; returns whether all has come to its end, and was told."""
+    reasons: queue.SimpleQueue[str] = queue.SimpleQueue()  # a signal handler may put one in
+    events = Events(descriptor, lambda: reasons.put("output"))
+    at_the_end.enter_context(_signals(reasons, events))
+    keys = _ticket_keys(options, at_the_end)
+    certificate = Path(options.cert) if options.cert else _made(at_the_end)
+    visits = Visits(options, policy, certificate, keys, events.tell)
+    server = Server(
+        visits.serve,
+        options.host,
+        options.port,
+        limit=options.timeout,
+        connections=options.connections,
+        ended=lambda: reasons.put("connections"),
+    )
+    events.tell(
+        "listening",
+        host=server.host,
+        port=server.port,
+        library=options.library,
+        openssl=OPENSSL_VERSION,
+        certificate=str(certificate),
+    )
+    reason = None
+    while reason is None:
+        events.look()
+        with contextlib.suppress(queue.Empty):
+            reason = reasons.get(timeout=0.5)
+    events.hurry(_GRACE)
+    server.end(_GRACE)
+    stuck = server.close()
+    if stuck:
+        complain(f"error: the policy does not return: {', '.join(stuck)}")
+    events.tell("stopped", reason=reason, connections=server.taken)
+    return not stuck and not events.are_lost
+
+
+@contextlib.contextmanager
+def _signals(reasons: queue.SimpleQueue[str], events: Events) -> Iterator[None]:
+    """Has signals be reasons to stop, also while a reader that has stalled is waited for."""
+
+    def stop(number: int, _: object) -> None:
+        reasons.put(signal.Signals(number).name)
+        events.hurry(_GRACE)
+
+    # A shell has what it puts into the background ignore SIGINT, but a script may send it.
+    # SIGHUP is ignored on purpose, by nohup.
+    before = {
+        number: signal.signal(number, stop)
+        for number in _STOP_SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _made(at_the_end: contextlib.ExitStack) -> Path:
+    return make_certificate(
+        at_the_end.enter_context(tempfile.TemporaryDirectory(prefix="openssl_tickets-serve-"))
+    )
+
+
+def _ticket_keys(options: argparse.Namespace, at_the_end: contextlib.ExitStack) -> TicketKeys:
+    # Always a ring, so that the name of the key is known. It does what libssl does by itself.
+    keys = TicketKeys([TicketKey.generate()])
+    if options.keys is not None:
+        load = functools.partial(
+            load_ticket_keys,
+            options.keys_format or "nginx",
+            options.keys,
+            aes=options.keys_aes,
+        )
+        at_the_end.enter_context(watch_ticket_keys(keys, load, options.keys))
+    return keys

@@ -1,0 +1,82 @@
+"""What ``serve`` prints; it never waits for ever for a reader that has stalled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Events:
+    """
+    The events, each one JSON object on a line.
+
+    Args:
+        descriptor: the file descriptor that they are written to.
+        lost: is called once, when an event could not be written.
+    """
+
+    def __init__(self, descriptor: int, lost: Callable[[], object]) -> None:
+        self.are_lost = False
+        self._descriptor = descriptor
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._end = math.inf
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Prints an event, in one piece. It waits for a reader that is slow."""
+        line = json.dumps({"event": event, **fields}).encode() + b"\n"
+        while not self._lock.acquire(timeout=0.1):
+            if time.monotonic() >= self._end:
+                return  # another thread still waits, and will find it so too
+        try:
+            if not self.are_lost:
+                _write(self._descriptor, line, lambda: self._end)
+        except OSError as error:
+            self.lose(str(error))
+        finally:
+            self._lock.release()
+
+    def hurry(self, seconds: float) -> None:
+        """Has all that is told from now on be written in so many seconds, or lost."""
+        self._end = min(self._end, time.monotonic() + seconds)
+
+    def lose(self, reason: str) -> None:
+        """Gives the output up; a second call does nothing."""
+        if not self.are_lost:
+            self.are_lost = True
+            complain(f"error: nobody reads the events: {reason}")
+            self._lost()
+
+    def look(self) -> None:
+        """Notices a reader that has left, before there is an event for it."""
+        poll = select.poll()
+        poll.register(self._descriptor, 0)
+        if any(ready & (select.POLLERR | select.POLLHUP) for _, ready in poll.poll(0)):
+            self.lose("its reader has left")
+
+
+def complain(text: str) -> None:
+    """Prints a line on standard error, if that can be done within a second."""
+    if sys.stderr is not None:
+        end = time.monotonic() + 1
+        with contextlib.suppress(OSError, ValueError):
+            _write(sys.stderr.fileno(), f"{text}\n".encode(errors="replace"), lambda: end)
+
+
+def _write(descriptor: int, data: bytes, end: Callable[[], float]) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    while data:
+        while not poll.poll(100):
+            if time.monotonic() >= end():
+                raise TimeoutError("its reader has stalled")
+        # So much a pipe that is ready takes without waiting.
+        data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
