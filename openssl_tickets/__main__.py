@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from openssl_tickets._cli.output import printing
+from openssl_tickets._cli.output import complain, printing
+from openssl_tickets._native.errors import LibraryMismatchError
 
 # Each module is imported only when its command is run: they need more than --help does.
 _COMMANDS = {
@@ -40,7 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in _COMMANDS:
         return printing(lambda: _help(arguments))
     name, *rest = arguments
-    command = importlib.import_module(f"openssl_tickets._cli.{name}").main
+    try:
+        command = importlib.import_module(f"openssl_tickets._cli.{name}").main
+    except (ImportError, LibraryMismatchError) as error:  # of pyOpenSSL, which the demo needs
+        complain(error)
+        return 1
     if name in _RUNNING:
         return int(command(rest))
     return printing(lambda: command(rest))

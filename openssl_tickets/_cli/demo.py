@@ -7,26 +7,21 @@ were told. Run it with ``python -m openssl_tickets demo``.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import datetime
 import itertools
-import socket
-import struct
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 import openssl_tickets
 from openssl_tickets import OPENSSL_VERSION, SSL, ReceivedTicket, TicketReturn
-from openssl_tickets.s_client import SClient, SClientEnded, SClientResult
+from openssl_tickets._cli.output import complain
+from openssl_tickets._testing.certificates import make_certificate
+from openssl_tickets._testing.server import TIMEOUT, TLSServer, read
+from openssl_tickets.s_client import SClient, SClientEnded, SClientError, SClientResult
 
-_TIMEOUT = 10  # seconds, for each step of either side
 _REPLY = b"reply-after-the-tickets"
 
 
@@ -42,26 +37,36 @@ class Step(NamedTuple):
         return self.expected == self.seen
 
 
-def demo() -> bool:
-    """
-    Runs the demo and prints its table.
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command that *arguments* name, and returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m openssl_tickets demo",
+        description="A pyOpenSSL server and the real openssl s_client show each feature. It needs "
+        "pyOpenSSL.",
+        epilog="exit status: 0 if each step went as told, else 1",
+    ).parse_args(arguments)
+    try:
+        return _demo()
+    except SClientError as error:
+        complain(f"{error}\n{error.output}")
+    except (OSError, RuntimeError) as error:
+        complain(error)
+    return 1
 
-    Returns:
-        Whether every step went as told.
 
-    Raises:
-        ImportError: pyOpenSSL is not installed.
-        SClientError: ``openssl s_client`` is missing, or did not answer in time.
-    """
+def _demo() -> int:
     print(f"openssl_tickets on {OPENSSL_VERSION}: a pyOpenSSL server, `openssl s_client` as client")
     with tempfile.TemporaryDirectory(prefix="openssl_tickets-demo-") as name:
         folder = Path(name)
-        with _Server(_certificate(folder)) as server:
+        server = _Server(make_certificate(folder))
+        try:
             steps = list(_steps(server, folder))
+        finally:
+            server.close()
     print(_table(steps))
     for error in server.errors:
         print(f"The server failed: {error!r}")
-    return all(step.went_as_told for step in steps) and not server.errors
+    return 0 if all(step.went_as_told for step in steps) and not server.errors else 1
 
 
 def _steps(server: _Server, folder: Path) -> Iterator[Step]:
@@ -125,13 +130,12 @@ def _brought(tickets: list[ReceivedTicket]) -> str:
     )
 
 
-class _Server:
-    """A pyOpenSSL server with a ticket policy; it serves one connection after the other."""
+class _Server(TLSServer):
+    """A pyOpenSSL server with a ticket policy."""
 
     def __init__(self, certificate: Path) -> None:
         self.received: list[ReceivedTicket] = []
         self.revoked: set[bytes | None] = set()
-        self.errors: list[BaseException] = []
         self.context = SSL.Context(SSL.TLS_METHOD)
         self.context.set_min_proto_version(SSL.TLS1_3_VERSION)
         self.context.use_privatekey_file(str(certificate))
@@ -139,25 +143,11 @@ class _Server:
         self.context.set_session_ticket_callback(self._generate, self._decrypt)
         self._guests = itertools.count(1)
         self._certificate = certificate
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve, name="demo-server")
-        self._stopping = False
-
-    def __enter__(self) -> _Server:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping = True
-        with contextlib.suppress(OSError):
-            socket.create_connection(self._socket.getsockname(), _TIMEOUT).close()
-        self._thread.join(_TIMEOUT)
-        self._socket.close()
+        super().__init__(self.context, self._talk)
 
     def client(self, **files: Any) -> SClient:
         """Starts an s_client."""
-        host, port = self._socket.getsockname()
-        return SClient(host, port, ca_file=self._certificate, timeout=_TIMEOUT, **files)
+        return SClient(self.host, self.port, ca_file=self._certificate, timeout=TIMEOUT, **files)
 
     def visit(self, line: bytes, **files: Any) -> SClientResult:
         """Has an s_client say *line* and wait for the reply, which comes after all tickets."""
@@ -183,58 +173,13 @@ class _Server:
             return TicketReturn.IGNORE_RENEW
         return None
 
-    def _serve(self) -> None:
-        while True:
-            plain, _ = self._socket.accept()
-            with plain:
-                if self._stopping:
-                    return
-                try:
-                    self._converse(plain)
-                except Exception as error:
-                    self.errors.append(error)
-
-    def _converse(self, plain: socket.socket) -> None:
-        seconds = struct.pack("ll", _TIMEOUT, 0)  # a struct timeval: libssl must not wait forever
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        connection = SSL.Connection(self.context, plain)
-        connection.set_accept_state()
-        connection.do_handshake()
+    def _talk(self, connection: SSL.Connection) -> None:
         command, *arguments = connection.recv(100).split()
         if command == b"login":
             connection.set_app_data(arguments[0])
             connection.new_session_ticket()
         connection.sendall(_REPLY)
-        with contextlib.suppress(SSL.ZeroReturnError):
-            connection.recv(1)  # the client is done
-        connection.shutdown()
-
-
-def _certificate(folder: Path) -> Path:
-    """Makes a certificate for the server, with its key in the same file."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "openssl_tickets demo")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+        read(connection)  # the client is done
 
 
 def _table(steps: list[Step]) -> str:
