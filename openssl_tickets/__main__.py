@@ -21,8 +21,8 @@ _COMMANDS = {
     "inspect": "print what a session file holds, but not its secrets",
 }
 
-# Those that run until they are stopped, and take care of their output themselves.
-_RUNNING = ("run", "serve")
+# Those that know what it means if their output cannot be written.
+_OWN_OUTPUT = ("run", "serve", "keys")
 
 _EXAMPLES = """\
 examples:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ImportError, LibraryMismatchError) as error:  # of pyOpenSSL, which the demo needs
         complain(error)
         return 1
-    if name in _RUNNING:
+    if name in _OWN_OUTPUT:
         return int(command(rest))
     return printing(lambda: command(rest))
 

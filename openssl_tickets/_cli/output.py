@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO, cast
 
 
 def printing(command: Callable[[], int]) -> int:
@@ -23,24 +24,28 @@ def printing(command: Callable[[], int]) -> int:
             status = command()
         except SystemExit as end:  # of argparse
             status = end.code if isinstance(end.code, int) else 1
-    if sys.stdout is None:
-        return status
-    try:
-        # A name out of a file need not be in the terminal's encoding.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        sys.stdout.write(text.getvalue())
-        sys.stdout.flush()
-    except OSError as error:
-        # Python writes what is left at its end, and would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            complain(f"the output cannot be written: {error.strerror}")
-            return status or 1
+    error = _write(sys.stdout, text.getvalue())
+    if error is not None and not isinstance(error, BrokenPipeError):
+        complain(f"the output cannot be written: {error.strerror}")
+        return status or 1
     return status
 
 
 def complain(error: object) -> None:
     """Prints an error on standard error, if there is one."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"error: {error}", file=sys.stderr, flush=True)
+    _write(sys.stderr, f"error: {error}\n")
+
+
+def _write(stream: TextIO | None, text: str) -> OSError | None:
+    """Returns why *text* could not be written; None if it was, or there is no *stream*."""
+    if stream is not None:
+        try:
+            # A name out of a file need not be in the encoding of the terminal.
+            cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
+            stream.write(text)
+            stream.flush()
+        except OSError as error:
+            # Python writes what is left at its end, and would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            return error
+    return None

@@ -30,7 +30,7 @@ ENDINGS = {
     "exit": "import sys; sys.exit(3)",
     "message": "import sys; sys.exit('no')",
     "error": "def f():\n    raise ValueError('seen')\n\nf()\n",
-    "chain": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise KeyError(1) from error\n",
+    "chain": "try:\n    1 / 0\nexcept Exception as error:\n    raise KeyError(1) from error\n",
     "hook": "import sys\nsys.excepthook = lambda *what: print(what[:2])\nraise KeyError('mine')\n",
     "syntax": "1 +",
     "os_exit": "import os; os._exit(4)",
