@@ -75,6 +75,56 @@ def of(events: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] in names]
 
 
+def by_connection(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the events of connections, those of the first one first."""
+    return sorted((each for each in events if "connection" in each), key=lambda e: e["connection"])
+
+
+def brief(event: dict[str, Any]) -> str:
+    """Returns an event in a few words."""
+    match event["event"]:
+        case "handshake":
+            return f"{event['tls']} {'resumed' if event['resumed'] else 'full'}"
+        case "ticket":
+            return f"ticket {event['appdata'] or event['appdata_hex']}".strip()
+        case "refusal" | "resumption" as name:
+            data = event["appdata"] or event["appdata_hex"]
+            answer = str(event["answer"]).replace("_", "-")
+            return f"{name} {event['status']} {answer} {data}".strip()
+        case "error":
+            return f"error {event['kind']} in {event['during']}"
+    assert event["event"] == "closed"
+    return "closed" if event["ok"] else "closed, not ok"
+
+
+OUT, IN = "-sess_out s.pem", "-sess_in s.pem"
+TWO = "TLSv1.3 full, ticket, ticket, closed"  # what a first visit is, by itself
+
+# Options, what s_client does in each visit, and what is told.
+TOLD = {
+    "no ticket": ("--tickets 0", [""], "TLSv1.3 full, closed"),
+    "five tickets": ("--tickets 5", [""], f"TLSv1.3 full{', ticket' * 5}, closed"),
+    "a reply": ("--reply 'good day'", [""], TWO),
+    "a file": ("--appdata @data", [""], "TLSv1.3 full, ticket Zoë, ticket Zoë, closed"),
+    "TLS 1.2": (
+        "--tls 1.2 --appdata hex:ff00",
+        [OUT, IN],
+        "TLSv1.2 full, ticket ff00, closed, TLSv1.2 resumed, resumption SUCCESS None ff00, closed",
+    ),
+    **{
+        answer: (f"--answer {answer}", [OUT, IN], f"{TWO}, {told.replace('_', ' SUCCESS_RENEW ')}")
+        for answer, told in (
+            ("default", "TLSv1.3 resumed, resumption_None, ticket, closed"),
+            ("use", "TLSv1.3 resumed, resumption_USE, closed"),
+            ("use-renew", "TLSv1.3 resumed, resumption_USE-RENEW, ticket, closed"),
+            ("ignore", "TLSv1.3 full, refusal_IGNORE, closed"),
+            ("ignore-renew", "TLSv1.3 full, refusal_IGNORE-RENEW, ticket, ticket, closed"),
+            ("abort", "refusal_ABORT, error tls in handshake, closed, not ok"),
+        )
+    },
+}
+
+
 class TestTickets:
     def test_a_ticket_and_a_resumption(self, serve: Serve, library: str) -> None:
         """All events of a handshake and a resumption are told, with what the ticket carries."""
@@ -110,73 +160,38 @@ class TestTickets:
         assert FULL in printed
         assert f"\n{RESUMED}" in printed
 
-    @pytest.mark.parametrize("number", [0, 5])
-    def test_number(self, serve: Serve, library: str, number: int) -> None:
-        """s_client gets as many tickets as were asked for, and as many are told."""
-        events, _, printed = serve(
-            f"--library {library} --connections 1 --tickets {number}", visits("")
+    @pytest.mark.parametrize("row", TOLD)
+    def test_table(self, serve: Serve, library: str, row: str, tmp_path: Path) -> None:
+        """What the options ask for is what is told, and what s_client saw."""
+        (tmp_path / "data").write_text("Zoë")
+        options, sessions, expected = TOLD[row]
+        events, errors, printed = serve(
+            f"--library {library} --connections {len(sessions)} {options}", visits(*sessions)
         )
-        assert printed.count("Post-Handshake New Session Ticket arrived") == number
-        assert len(of(events, "ticket")) == number
-        assert FULL in printed
-
-    def test_tls_1_2(self, serve: Serve, library: str) -> None:
-        """In TLS 1.2 there is one ticket, and s_client speaks that version."""
-        events, _, printed = serve(
-            f"--library {library} --connections 2 --tls 1.2 --appdata hex:ff00",
-            visits("-sess_out s.pem", "-sess_in s.pem"),
-        )
-        assert [event["tls"] for event in of(events, "handshake")] == ["TLSv1.2"] * 2
-        assert [event["resumed"] for event in of(events, "handshake")] == [False, True]
-        assert [event["appdata"] for event in of(events, "ticket", "resumption")] == [None] * 2
-        assert [event["appdata_hex"] for event in of(events, "ticket", "resumption")] == [
-            "ff00"
-        ] * 2
-        assert "Protocol  : TLSv1.2" in printed
-
-    @pytest.mark.parametrize(
-        ("answer", "told", "tickets"),
-        [
-            ("default", ("resumption", None), 1),
-            ("use", ("resumption", "USE"), 0),
-            ("use-renew", ("resumption", "USE_RENEW"), 1),
-            ("ignore", ("refusal", "IGNORE"), 0),
-            ("ignore-renew", ("refusal", "IGNORE_RENEW"), 2),
-            ("abort", ("refusal", "ABORT"), 0),
-        ],
-    )
-    def test_answer(
-        self, serve: Serve, answer: str, told: tuple[str, str | None], tickets: int
-    ) -> None:
-        """A fixed answer decides on a ticket that comes back, and only on that."""
-        events, _, printed = serve(
-            f"--connections 2 --answer {answer}", visits("-sess_out s.pem", "-sess_in s.pem")
-        )
-        assert [
-            (each["event"], each["answer"]) for each in of(events, "refusal", "resumption")
-        ] == [told]
-        assert len([each for each in of(events, "ticket") if each["connection"] == 2]) == tickets
-        assert [each["ok"] for each in of(events, "closed")] == [True, answer != "abort"]
-        assert ("\nReused, TLS" in printed) == (told[0] == "resumption")
+        assert ", ".join(map(brief, by_connection(events))) == expected
+        assert errors == ""
+        resumed = [each["resumed"] for each in of(events, "handshake")]
+        assert printed.count("\nReused, TLS") == resumed.count(True)
+        assert ("Protocol  : TLSv1.2" in printed) == ("--tls 1.2" in options)
+        if "--tls 1.2" not in options:
+            arrived = printed.count("Post-Handshake New Session Ticket arrived")
+            assert arrived == len(of(events, "ticket"))
+        if "--reply" in options:
+            assert "\ngood day\n" in printed
+        else:
+            assert printed.count(FULL) == resumed.count(False)
+            assert printed.count(f"\n{RESUMED}") == resumed.count(True)
 
     @pytest.mark.parametrize("tls", ["1.2", "1.3"])
     def test_a_ticket_of_somebody_else(self, serve: Serve, tls: str) -> None:
         """With `use`, a ticket of another server leads to a full handshake, and is told."""
-        serve(f"--connections 1 --tls {tls}", visits("-sess_out s.pem"))
-        events, errors, _ = serve(
-            f"--connections 1 --tls {tls} --answer use", visits("-sess_in s.pem")
-        )
+        serve(f"--connections 1 --tls {tls}", visits(OUT))
+        events, errors, _ = serve(f"--connections 1 --tls {tls} --answer use", visits(IN))
         (refusal,) = of(events, "refusal")
         assert (refusal["status"], refusal["answer"]) == ("NO_DECRYPT", None)
         assert (refusal["appdata"], refusal["appdata_hex"]) == (None, None)
         assert [each["resumed"] for each in of(events, "handshake")] == [False]
         assert errors == ""
-
-    def test_appdata_from_a_file(self, serve: Serve, tmp_path: Path) -> None:
-        """Application data may come from a file."""
-        (tmp_path / "data").write_bytes("Zoë".encode())
-        events, _, _ = serve("--connections 1 --appdata @data", visits(""))
-        assert {each["appdata"] for each in of(events, "ticket")} == {"Zoë"}
 
 
 class TestKeys:
@@ -371,11 +386,6 @@ def _text(folder: Path) -> str:
 
 
 class TestConversation:
-    def test_reply(self, serve: Serve) -> None:
-        """A reply of one's own comes as a line."""
-        _, _, printed = serve("--connections 1 --reply 'good day'", visits(""))
-        assert "\ngood day\n" in printed
-
     def test_echo(self, serve: Serve, library: str) -> None:
         """With --echo all comes back until the client closes, a megabyte too."""
         events, _, printed = serve(
@@ -434,7 +444,7 @@ class TestConversation:
 
 
 @contextlib.contextmanager
-def _server(folder: Path, options: str) -> Any:
+def _server(folder: Path, options: str, errors: int = subprocess.PIPE) -> Any:
     """Yields a server's process and its port; its events but the first are to be read."""
     process = subprocess.Popen(  # noqa: S602 (as a user would)
         f"exec {sys.executable} -I -m openssl_tickets serve {options}",
@@ -442,7 +452,7 @@ def _server(folder: Path, options: str) -> Any:
         cwd=folder,
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
     try:
@@ -490,15 +500,58 @@ class TestEnd:
         assert events[-1] == {"event": "stopped", "reason": "SIGINT", "connections": 1}
         assert errors == ""
 
-    def test_nobody_reads(self, tmp_path: Path) -> None:
-        """It ends when nobody reads its events any more, and says so in a line."""
+    @pytest.mark.parametrize("outputs", [["stdout"], ["stdout", "stderr"]], ids=" ".join)
+    @pytest.mark.parametrize("clients", [0, 1])
+    def test_nobody_reads(self, tmp_path: Path, outputs: list[str], clients: int) -> None:
+        """It ends when nobody reads its events any more, also if no client comes."""
         with _server(tmp_path, "") as (process, port):
-            process.stdout.close()
-            sh(f"port={port}\n{visits('')}", tmp_path)
+            for output in outputs:
+                getattr(process, output).close()
+            for _ in range(clients):
+                sh(f"port={port}\n{visits('')}", tmp_path)
             assert process.wait(TIMEOUT) == 1
-            errors = process.stderr.read()
-            process.stdout = None
-        assert errors == "error: nobody reads the events: [Errno 32] Broken pipe\n"
+            errors = "" if "stderr" in outputs else process.stderr.read()
+            for output in outputs:
+                setattr(process, output, None)
+        if "stderr" not in outputs:
+            # It notices by itself, or by an event that it cannot write.
+            assert re.fullmatch(
+                r"error: nobody reads the events: (its reader has left|.*Broken pipe)\n", errors
+            )
+        assert list(tmp_path.glob("openssl_tickets-serve-*")) == []
+
+    def test_closed_from_the_start(self, tmp_path: Path) -> None:
+        """It does not serve if its standard output is closed, and says so if it can."""
+        command = "python -m openssl_tickets serve >&-"
+        message = "error: nobody reads the events: the standard output is closed\n"
+        assert sh(command, tmp_path, status=1) == ("", message)
+        assert sh(f"{command} 2>&-", tmp_path, status=1) == ("", "")
+
+    @pytest.mark.parametrize("errors", [subprocess.PIPE, subprocess.STDOUT], ids=["", "both"])
+    def test_stalled_reader(self, tmp_path: Path, errors: int) -> None:
+        """A reader that has stalled, and all who wait for it, do not keep it from ending."""
+        (tmp_path / "policy.py").write_text("def decrypt(connection, ticket, data): pass\n")
+        data = f"--policy policy.py --appdata {'x' * 30000} --timeout 1000"
+        with _server(tmp_path, data, errors) as (process, port):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            answers = 0
+            with contextlib.suppress(TimeoutError):
+                while answers < 100:  # each has more than the pipe takes
+                    with (
+                        socket.create_connection(("127.0.0.1", port), 1) as plain,
+                        context.wrap_socket(plain) as client,
+                    ):
+                        client.recv(100)
+                        answers += 1
+            assert answers < 100
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(TIMEOUT) == 1
+            output, messages = process.communicate(timeout=TIMEOUT)
+        told = output if messages is None else messages
+        if messages is not None:
+            assert messages == "error: nobody reads the events: its reader has stalled\n"
+        assert "Traceback" not in told
 
     def test_policy_that_hangs(self, tmp_path: Path) -> None:
         """A policy that never returns does not keep it from ending."""
