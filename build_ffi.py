@@ -11,6 +11,7 @@ compiler checks every declaration against the headers of the system's OpenSSL.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 import shutil
@@ -99,10 +100,29 @@ BUILD_COMMANDS = {"bdist_wheel", "build", "build_ext", "develop", "editable_whee
 
 
 def openssl_flags() -> dict[str, Any]:
-    """Returns where OpenSSL is, as keyword arguments of a setuptools Extension."""
+    """
+    Returns where OpenSSL is, as keyword arguments of a setuptools Extension.
+
+    Raises:
+        SystemExit: there is none in the folder that ``OPENSSL_DIR`` names.
+    """
     prefix = os.environ.get("OPENSSL_DIR")
     if prefix:
-        libraries = [d for d in (f"{prefix}/lib64", f"{prefix}/lib") if os.path.isdir(d)]
+        # A Debian has its libraries in a folder that is named after the machine.
+        multiarch = f"{prefix}/lib/{sysconfig.get_config_var('MULTIARCH')}"
+        folders = [f"{prefix}/lib64", f"{prefix}/lib", multiarch]
+        libraries = [folder for folder in folders if glob.glob(f"{folder}/libssl.*")]
+        for found, what in (
+            (os.path.isfile(f"{prefix}/include/openssl/ssl.h"), "include/openssl/ssl.h"),
+            (libraries, "libssl in its lib/ or lib64/"),
+        ):
+            if not found:
+                # The compiler would take the system's instead, without a word.
+                sys.exit(
+                    f"OPENSSL_DIR is {prefix!r}, but there is no {what}: set it to the prefix of "
+                    "an OpenSSL, the folder that holds include/ and lib/, or unset it for the "
+                    "system's OpenSSL"
+                )
         return {
             "include_dirs": [f"{prefix}/include"],
             "library_dirs": libraries,

@@ -253,13 +253,56 @@ def test_message_for_missing_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         build_ffi.check_compiler({})
 
 
-def test_openssl_dir_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("libraries", ["lib", "lib64", "lib/{}"])
+def test_openssl_dir_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, libraries: str
+) -> None:
     """OPENSSL_DIR names the headers, the libraries, and where they are found at run time."""
-    (tmp_path / "lib").mkdir()
-    monkeypatch.setenv("OPENSSL_DIR", str(tmp_path))
+    prefix = openssl_dir(tmp_path, libraries.format(sysconfig.get_config_var("MULTIARCH")))
+    monkeypatch.setenv("OPENSSL_DIR", str(prefix))
     flags = build_ffi.openssl_flags()
-    assert flags["include_dirs"] == [f"{tmp_path}/include"]
-    assert flags["library_dirs"] == flags["runtime_library_dirs"] == [f"{tmp_path}/lib"]
+    assert flags["include_dirs"] == [f"{prefix}/include"]
+    assert flags["library_dirs"] == flags["runtime_library_dirs"]
+    assert [str(path.parent) for path in prefix.rglob("libssl.so")] == flags["library_dirs"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "message"),
+    [
+        ("*", "there is no include/openssl/ssl.h"),
+        ("include/openssl/ssl.h", "there is no include/openssl/ssl.h"),
+        ("lib/libssl.so", "there is no libssl in its lib/ or lib64/"),
+    ],
+)
+def test_openssl_dir_without_openssl(tmp_path: Path, lacks: str, message: str) -> None:
+    """An OPENSSL_DIR without OpenSSL in it stops the build, which says what is missing there."""
+    prefix = tmp_path / "nowhere" if lacks == "*" else openssl_dir(tmp_path, "lib")
+    if lacks != "*":
+        (prefix / lacks).unlink()
+    result = build(tmp_path, OPENSSL_DIR=str(prefix))
+    assert result.returncode != 0
+    assert f"OPENSSL_DIR is {str(prefix)!r}, but {message}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def openssl_dir(folder: Path, libraries: str) -> Path:
+    """Makes a prefix that looks as if there were an OpenSSL in it."""
+    prefix = folder / "prefix"
+    for name in ("include/openssl/ssl.h", f"{libraries}/libssl.so"):
+        (prefix / name).parent.mkdir(parents=True)
+        (prefix / name).touch()
+    return prefix
+
+
+def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--build-temp", str(folder)],
+        cwd=Path(build_ffi.__file__).parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.mark.parametrize(("major", "generation"), [("3", 3), ("4", 4), ("10", 10), (None, 3)])
@@ -272,15 +315,7 @@ def test_generation_of_the_headers(tmp_path: Path, major: str | None, generation
 
 def test_failing_build_ends_with_the_message(tmp_path: Path) -> None:
     """The build itself, without a compiler, ends with the message and no traceback."""
-    root = Path(build_ffi.__file__).parent
-    result = subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "--build-temp", str(tmp_path)],
-        cwd=root,
-        env={**os.environ, "CC": "no-such-compiler"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    result = build(tmp_path, CC="no-such-compiler")
     assert result.returncode != 0
     assert "apt-get install gcc python3-dev libssl-dev pkg-config" in result.stderr
     assert "Traceback" not in result.stderr
