@@ -586,7 +586,7 @@ class TestFailures:
         [
             ("--port 65536", "from 0 to 65535"),
             ("--port http", "invalid"),
-            ("--tickets -1", "from 0 to 1000"),
+            ("--tickets -1", "from 0 to 255"),
             ("--connections 0", "from 1 to"),
             ("--timeout 0", "more than 0 seconds"),
             ("--timeout nan", "more than 0 seconds"),

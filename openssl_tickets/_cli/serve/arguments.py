@@ -89,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add(
         "--tickets",
-        type=_number(0, 1000),
+        type=_number(0, 255),
         metavar="N",
         help="how many a TLS 1.3 client gets after a full handshake (default: OpenSSL's 2); in "
         "TLS 1.2 there is one",
