@@ -63,9 +63,9 @@ def _demo() -> int:
             steps = list(_steps(server, folder))
         finally:
             server.close()
+            for error in server.errors:
+                print(f"The server failed: {error!r}")
     print(_table(steps))
-    for error in server.errors:
-        print(f"The server failed: {error!r}")
     return 0 if all(step.went_as_told for step in steps) and not server.errors else 1
 
 
