@@ -112,11 +112,11 @@ def openssl_flags() -> dict[str, Any]:
         multiarch = f"{prefix}/lib/{sysconfig.get_config_var('MULTIARCH')}"
         folders = [f"{prefix}/lib64", f"{prefix}/lib", multiarch]
         libraries = [folder for folder in folders if glob.glob(f"{folder}/libssl.*")]
-        for found, what in (
+        for is_there, what in (
             (os.path.isfile(f"{prefix}/include/openssl/ssl.h"), "include/openssl/ssl.h"),
             (libraries, "libssl in its lib/ or lib64/"),
         ):
-            if not found:
+            if not is_there:
                 # The compiler would take the system's instead, without a word.
                 sys.exit(
                     f"OPENSSL_DIR is {prefix!r}, but there is no {what}: set it to the prefix of "

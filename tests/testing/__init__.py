@@ -1,0 +1,1 @@
+"""Tests of the server and the certificates behind the fixtures, the demo and serve."""
