@@ -311,30 +311,6 @@ class TestPolicy:
         assert FULL not in printed
         assert "SSL alert number 80" in printed
 
-    @pytest.mark.parametrize(
-        ("source", "message"),
-        [
-            (None, "No such file"),
-            ("def generate(:", "line 1"),
-            ("\n1 / 0", "line 2: ZeroDivisionError"),
-            ("import nothing_of_that_name", "No module named"),
-            ("generate = 5", "its generate is not a function"),
-            ("def generates(): pass", "neither generate nor decrypt"),
-        ],
-    )
-    def test_it_does_not_load(
-        self, tmp_path: Path, policy: Callable[[str], None], source: str | None, message: str
-    ) -> None:
-        """A policy that does not load is told, and nothing is served."""
-        if source is not None:
-            policy(source)
-        output, errors = sh(
-            "python -m openssl_tickets serve --policy policy.py", tmp_path, status=2
-        )
-        assert output == ""
-        assert message in errors
-        assert "Traceback" not in errors
-
 
 class TestClientCertificates:
     @pytest.fixture(autouse=True)
@@ -580,77 +556,91 @@ class TestEnd:
         assert json.loads(output.splitlines()[-1])["reason"] == "SIGTERM"
 
 
+# What is beside the server.
+FILES = {
+    "p.py": "def generate(*_): pass\ndef decrypt(*_): pass\n",
+    "syntax.py": "def generate(:",
+    "raises.py": "\n1 / 0",
+    "imports.py": "import nothing_of_that_name",
+    "number.py": "generate = 5",
+    "nothing.py": "def generates(): pass",
+    "bad.pem": "nothing of use\n",
+}
+
+USAGE = [
+    ("--port 65536", "from 0 to 65535"),
+    ("--port http", "invalid"),
+    ("--tickets -1", "from 0 to 255"),
+    ("--connections 0", "from 1 to"),
+    ("--timeout 0", "more than 0 seconds"),
+    ("--timeout nan", "more than 0 seconds"),
+    ("--tls 1.1", "invalid choice"),
+    ("--answer maybe", "invalid choice"),
+    ("--library gnutls", "invalid choice"),
+    ("--appdata hex:xyz", "--appdata"),
+    ("--appdata @missing", "no such file"),
+    ("--key k.pem", "--key is of no use without --cert"),
+    ("--client-cert optional", "--client-cert is of no use without --client-ca"),
+    ("--keys-format nginx", "--keys-format is of no use without --keys"),
+    ("--echo --reply x", "exclude each other"),
+    ("--policy p.py --answer use", "--answer is of no use"),
+    ("--policy p.py --appdata x", "--appdata is of no use"),
+    ("--policy missing.txt", "not a python file"),
+    ("--policy missing.py", "no such file"),
+    ("--policy syntax.py", "line 1"),
+    ("--policy raises.py", "line 2: zerodivisionerror"),
+    ("--policy imports.py", "no module named"),
+    ("--policy number.py", "its generate is not a function"),
+    ("--policy nothing.py", "neither generate nor decrypt"),
+]
+
+CANNOT_SERVE = [
+    ("--cert missing.pem", "missing.pem"),
+    ("--cert bad.pem", "the certificate cannot be used: bad.pem"),
+    ("--cert server.pem --key bad.pem", "the certificate cannot be used"),
+    ("--cert server.pem --key locked.pem", "the private key is encrypted"),
+    ("--cert server.pem --client-ca missing.pem", "missing.pem"),
+    ("--cert server.pem --client-ca bad.pem", "the client ca cannot be used: bad.pem"),
+    ("--cert server.pem --keys missing.key", "missing.key"),
+    ("--cert server.pem --keys bad.pem", "bad.pem is not a ticket key for nginx"),
+    ("--cert server.pem --host 192.0.2.1", "assign requested address"),
+    ("--cert server.pem --host nowhere.invalid", "not known"),
+    ("--cert server.pem --port {taken}", "already in use"),
+]
+
+
 class TestFailures:
     @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ("--port 65536", "from 0 to 65535"),
-            ("--port http", "invalid"),
-            ("--tickets -1", "from 0 to 255"),
-            ("--connections 0", "from 1 to"),
-            ("--timeout 0", "more than 0 seconds"),
-            ("--timeout nan", "more than 0 seconds"),
-            ("--tls 1.1", "invalid choice"),
-            ("--answer maybe", "invalid choice"),
-            ("--library gnutls", "invalid choice"),
-            ("--appdata hex:xyz", "--appdata"),
-            ("--appdata @missing", "No such file"),
-            ("--key k.pem", "--key is of no use without --cert"),
-            ("--client-cert optional", "--client-cert is of no use without --client-ca"),
-            ("--keys-format nginx", "--keys-format is of no use without --keys"),
-            ("--echo --reply x", "exclude each other"),
-            ("--policy p.py --answer use", "--answer is of no use"),
-            ("--policy p.py --appdata x", "--appdata is of no use"),
-            ("--policy missing.txt", "not a Python file"),
-        ],
+        ("library", "options", "status", "message"),
+        [("ssl", *row[:1], 2, *row[1:]) for row in USAGE]
+        + [(name, *row[:1], 1, *row[1:]) for row in CANNOT_SERVE for name in ("ssl", "pyopenssl")],
     )
-    def test_usage(self, tmp_path: Path, options: str, message: str) -> None:
-        """A wrong command line is refused with status 2."""
-        (tmp_path / "p.py").write_text(
-            "def generate(connection, data): pass\ndef decrypt(connection, ticket, data): pass\n"
-        )
-        output, errors = sh(f"python -m openssl_tickets serve {options}", tmp_path, status=2)
-        assert output == ""
-        assert message in errors
-        assert "Traceback" not in errors
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ("--cert missing.pem", "missing.pem"),
-            ("--cert bad.pem", "the certificate cannot be used: bad.pem"),
-            ("--cert server.pem --key bad.pem", "the certificate cannot be used"),
-            ("--cert server.pem --key locked.pem", "the private key is encrypted"),
-            ("--cert server.pem --client-ca missing.pem", "missing.pem"),
-            ("--cert server.pem --client-ca bad.pem", "the client CA cannot be used: bad.pem"),
-            ("--cert server.pem --keys missing.key", "missing.key"),
-            ("--cert server.pem --keys bad.pem", "bad.pem is not a ticket key for nginx"),
-            ("--cert server.pem --host 192.0.2.1", "assign requested address"),
-            ("--cert server.pem --host nowhere.invalid", "not known"),
-        ],
-    )
-    def test_cannot_serve(
-        self, tmp_path: Path, server_file: Path, library: str, options: str, message: str
+    def test_refused(
+        self,
+        tmp_path: Path,
+        server_file: Path,
+        library: str,
+        options: str,
+        status: int,
+        message: str,
     ) -> None:
-        """What cannot be served is said in a line, with status 1."""
+        """A wrong command line, and what cannot be served, is said, in one line if it is ours."""
         shutil.copy(server_file, tmp_path / "server.pem")
-        (tmp_path / "bad.pem").write_text("nothing of use\n")
-        sh("openssl genpkey -algorithm RSA -aes-128-cbc -pass pass:x -out locked.pem", tmp_path)
-        output, errors = sh(
-            f"python -m openssl_tickets serve --library {library} {options}", tmp_path, status=1
-        )
-        assert output == ""
-        assert errors.startswith("error: ")
-        assert message.lower() in errors.lower()
-        assert errors.count("\n") == 1
-
-    def test_port_is_taken(self, tmp_path: Path) -> None:
-        """A port that is taken is said in a line."""
+        for name, content in FILES.items():
+            (tmp_path / name).write_text(content)
+        if "locked" in options:
+            locked = "openssl genpkey -algorithm RSA -aes-128-cbc -pass pass:x -out locked.pem"
+            sh(locked, tmp_path)
         with socket.create_server(("127.0.0.1", 0)) as plain:
-            port = plain.getsockname()[1]
-            _, errors = sh(f"python -m openssl_tickets serve --port {port}", tmp_path, status=1)
-        assert "already in use" in errors
-        assert errors.count("\n") == 1
+            options = options.format(taken=plain.getsockname()[1])
+            command = f"python -m openssl_tickets serve --library {library} {options}"
+            output, errors = sh(command, tmp_path, status=status)
+        assert output == ""
+        assert message in errors.lower()
+        assert "Traceback" not in errors
+        if status == 1:
+            assert errors.startswith("error: ")
+            assert errors.count("\n") == 1
 
     def test_no_openssl_program(self, tmp_path: Path) -> None:
         """Without the program and without a certificate it says what to do."""
