@@ -61,19 +61,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-try:
-    import redis
-except ModuleNotFoundError as error:
-    if error.name != "redis":
-        raise
-    raise ModuleNotFoundError(
-        "openssl_tickets.redis_keys needs redis-py: pip install 'openssl_tickets[redis]'",
-        name="redis",
-    ) from error
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys
+from openssl_tickets._extras import needs_extra
+
+with needs_extra("redis", "redis"):
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 

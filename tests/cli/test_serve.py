@@ -582,6 +582,7 @@ USAGE = [
     ("--key k.pem", "--key is of no use without --cert"),
     ("--client-cert optional", "--client-cert is of no use without --client-ca"),
     ("--keys-format nginx", "--keys-format is of no use without --keys"),
+    ("--keys-aes 128", "--keys-aes is of no use without --keys"),
     ("--echo --reply x", "exclude each other"),
     ("--policy p.py --answer use", "--answer is of no use"),
     ("--policy p.py --appdata x", "--appdata is of no use"),
