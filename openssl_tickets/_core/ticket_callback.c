@@ -38,6 +38,20 @@ static int is_cached(SSL *ssl)
 }
 
 /*
+ * Whether the ticket that ssl is about to make would end the handshake in which it is offered: its
+ * session has no session id context, and ssl asks for client certificates.
+ */
+static int lacks_id_context(SSL *ssl)
+{
+    unsigned int len = 0;
+
+    if (!(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER))
+        return 0;
+    SSL_SESSION_get0_id_context(SSL_get_session(ssl), &len);
+    return len == 0;
+}
+
+/*
  * libssl resumes from its internal cache without asking the decrypt callback, and a session from
  * there must not be written to. So while there are ticket callbacks, it is not to look there. The
  * program may set another mode at any time: this is done again with each hello.
@@ -77,16 +91,19 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
  */
 static int ask_generate(SSL *ssl, const openssl_tickets_slot *slot)
 {
-    int asks_generate, asks_decrypt, refused = 0, answer;
+    int asks_generate, asks_decrypt, has_keys, refused = 0, answer;
     void *before;
 
     openssl_tickets_lock();
     asks_generate = slot->asks_generate;
     asks_decrypt = slot->asks_decrypt;
+    has_keys = slot->keyring != NULL;
     openssl_tickets_unlock();
-    if (!asks_generate && !asks_decrypt)
+    if (!asks_generate && !asks_decrypt && !has_keys)
         return 1;
-    if (is_cached(ssl))
+    if (lacks_id_context(ssl))
+        refused = OPENSSL_TICKETS_NO_ID_CONTEXT;
+    else if ((asks_generate || asks_decrypt) && is_cached(ssl))
         refused = OPENSSL_TICKETS_CACHED;
     else if (asks_decrypt && is_stateful(ssl))
         refused = OPENSSL_TICKETS_STATEFUL;
@@ -158,6 +175,20 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
     return answer;
 }
 
+/*
+ * Whether the TLS 1.3 cipher suite that has been chosen has another hash than the session's. libssl
+ * compares them after decrypt was asked, and then shakes hands in full. Before OpenSSL 3.0.21 it
+ * sent no ticket after that, and the client had nothing to resume from.
+ */
+static int has_other_hash(const SSL *ssl, const SSL_SESSION *session)
+{
+    const SSL_CIPHER *chosen = SSL_get_pending_cipher(ssl);
+    const SSL_CIPHER *before = SSL_SESSION_get0_cipher(session);
+
+    return !openssl_tickets_before_tls13(ssl) && chosen != NULL && before != NULL
+           && SSL_CIPHER_get_handshake_digest(chosen) != SSL_CIPHER_get_handshake_digest(before);
+}
+
 static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
                                         const unsigned char *keyname, size_t keyname_len,
                                         SSL_TICKET_STATUS status, void *arg)
@@ -165,6 +196,10 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
     SSL_TICKET_RETURN answer = ask_decrypt(ssl, session, keyname, keyname_len, status, arg);
     int accepted = answer == SSL_TICKET_RETURN_USE || answer == SSL_TICKET_RETURN_USE_RENEW;
 
+    if (accepted && has_other_hash(ssl, session)) {
+        answer = SSL_TICKET_RETURN_IGNORE_RENEW;
+        accepted = 0;
+    }
     if (!SSL_set_ex_data(ssl, openssl_tickets_accepted_index, accepted ? ssl : NULL))
         return SSL_TICKET_RETURN_ABORT;
     return answer;

@@ -189,6 +189,13 @@ def set_session_ticket_callback(
     After a switch of contexts by server name (SNI), libssl calls the callbacks of the connection's
     *first* context.
 
+    A pyOpenSSL server that asks for client certificates needs ``context.set_session_id(b"...")``
+    (``ssl`` does it by itself): libssl would end each handshake in which one of its tickets is
+    offered. Without it the first ticket is refused, with a RuntimeError that says so.
+
+    A TLS 1.3 ticket is good for cipher suites with its own hash only. If *decrypt* accepts one and
+    another hash has been chosen, the handshake is a full one, with new tickets.
+
     While there are callbacks, libssl does not look into the context's session cache:
     ``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode, again with each client's hello, and
     stays when the callbacks are removed. Otherwise libssl would resume a TLS 1.2 client without
@@ -335,6 +342,10 @@ _REFUSED = {
     "without asking the decrypt callback: " + _STATEFUL_REMEDY,
     lib.OPENSSL_TICKETS_CACHED: "this ticket would be made from a session in the context's cache, "
     "which other connections may be using: set SESS_CACHE_OFF or SESS_CACHE_NO_INTERNAL_LOOKUP",
+    lib.OPENSSL_TICKETS_NO_ID_CONTEXT: "this server asks for client certificates and has no "
+    "session id context, so libssl would end each handshake in which this ticket is offered: call "
+    "context.set_session_id(b'...') before the context serves, with a name for what may share its "
+    "tickets",
 }
 
 

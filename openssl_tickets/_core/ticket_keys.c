@@ -447,6 +447,7 @@ int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring)
     replaced = slot->keyring;
     slot->keyring = keyring;
     keyring->references++;
+    openssl_tickets_tell_libssl(slot); /* which tickets are of use is looked at in C there */
     openssl_tickets_unlock();
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
     openssl_tickets_release_keyring(own);

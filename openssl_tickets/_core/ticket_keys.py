@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters.types import TLSContext
-from openssl_tickets._core.callbacks import number_of
+from openssl_tickets._core.callbacks import number_of, ticket_callbacks
 from openssl_tickets._core.integers import checked
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
@@ -295,6 +295,10 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
     same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
     same protocol version, and the ticket's cipher.
 
+    A pyOpenSSL server that asks for client certificates needs ``context.set_session_id(b"...")``
+    (``ssl`` does it by itself): without it the first ticket is refused with a RuntimeError, as by
+    :func:`set_session_ticket_callback`.
+
     A resumption verifies nothing. Where one of the contexts asks for client certificates and
     another does not, give them different session id contexts, or with ``ssl`` different rings: a
     client of the second would be resumed at the first, and has never shown a certificate.
@@ -322,9 +326,14 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
     """
     if keys is not None and not isinstance(keys, TicketKeys):
         raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
-    ctx = to_server_ssl_ctx(context, "ticket keys").pointer
-    number_of(ctx)
-    if not lib.openssl_tickets_use_keyring(ctx, keys._keyring if keys is not None else ffi.NULL):
+    ssl_ctx = to_server_ssl_ctx(context, "ticket keys")
+    # For what C refuses, with the connection that it is about.
+    ticket_callbacks.setdefault(
+        number_of(ssl_ctx.pointer), (ssl_ctx.connection_of, None, None, None)
+    )
+    if not lib.openssl_tickets_use_keyring(
+        ssl_ctx.pointer, keys._keyring if keys is not None else ffi.NULL
+    ):
         raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")
 
 

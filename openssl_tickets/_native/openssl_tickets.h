@@ -84,6 +84,7 @@ int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session);
 /* _core/ticket_callback.c; the three in the middle are Python's. */
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
+#define OPENSSL_TICKETS_NO_ID_CONTEXT 3
 
 void openssl_tickets_tell_libssl(openssl_tickets_slot *slot);
 void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt);
