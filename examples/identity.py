@@ -1,13 +1,18 @@
 """
 Who a client is: read from its certificate once, kept in its tickets, refused when revoked.
 
-This is what the servers in this folder share. A client shows its certificate in a full handshake.
-Its identity, here the certificate's SHA-256, goes into its tickets as their application data, and
-with the next connection it comes back: who a client is needs to be found out only once. (The
-certificate itself comes back as well, but not what a database, say, had to tell of it.)
+This is what the servers in this folder share, those on ``ssl`` and the one on pyOpenSSL. A client
+shows its certificate in a full handshake. Its identity, here the certificate's SHA-256, goes into
+its tickets as their application data, and comes back with the next connection: who a client is has
+to be found out only once. (The certificate itself comes back as well, but not what a database, say,
+had to tell of it.)
 
 In a resumption the client shows no certificate, and nobody asks its authority: a ticket is good for
 hours, and brings the next one. So ``decrypt`` looks at who has been revoked since.
+
+It asks ``openssl_tickets.session_reused(connection)``, which is the same for both libraries. The
+connections' own ``session_reused`` is not: it is an attribute in ``ssl`` and a method, so always
+true, in pyOpenSSL.
 """
 
 from __future__ import annotations
@@ -18,11 +23,15 @@ import os
 import ssl
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import openssl_tickets
 from openssl_tickets import ReceivedTicket, TicketReturn
 
-Connection = ssl.SSLSocket | ssl.SSLObject
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    Connection = ssl.SSLSocket | ssl.SSLObject | SSL.Connection
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -55,7 +64,7 @@ def server_context(certificate: Path, client_ca: Path, revoked: Path) -> ssl.SSL
 
 def generate(connection: Connection, revoked: Path) -> bytes | None:
     """A ticket is about to be made: it is to carry the client's identity."""
-    if connection.session_reused:
+    if openssl_tickets.session_reused(connection):
         return None  # it carries what the ticket before it did
     # connection.getpeercert() is of no use here: for ssl, the handshake is not over yet.
     return of_certificate(connection).encode()
@@ -69,42 +78,38 @@ def decrypt(connection: Connection, ticket: ReceivedTicket, revoked: Path) -> Ti
     still the revoked one, reply() refuses it there. ABORT would do for that client, but it would
     also lock out one that has a new certificate by now, for as long as it keeps the old ticket.
     """
-    if ticket.appdata is None:  # no ticket, or none of ours
+    # It has no application data if it is none of ours; it is empty if it is older than this policy.
+    if ticket.appdata and is_welcome(ticket.appdata.decode(), revoked):
         return None
-    # A ticket without an identity would be from before this policy.
-    if not ticket.appdata or is_revoked(ticket.appdata.decode(), revoked):
-        return TicketReturn.IGNORE_RENEW
-    return None
+    return TicketReturn.IGNORE_RENEW
 
 
 def reply(connection: Connection, revoked: Path) -> tuple[HTTPStatus, bytes]:
     """What a client is told, once the handshake is done: who it is, and how that is known."""
-    if connection.session_reused:
+    if openssl_tickets.session_reused(connection):
         identity, source = of_ticket(connection), "ticket"
     else:
         identity, source = of_certificate(connection), "certificate"
     # The certificate authority still vouches for a revoked client: this is where it ends.
-    if is_revoked(identity, revoked):
-        return HTTPStatus.FORBIDDEN, f"{identity} is revoked\n".encode()
+    if not is_welcome(identity, revoked):
+        refusal = f"{identity} is revoked\n" if identity else "no identity\n"
+        return HTTPStatus.FORBIDDEN, refusal.encode()
     return HTTPStatus.OK, f"{identity} from the {source}\n".encode()
 
 
 def of_certificate(connection: Connection) -> str:
-    """Returns the identity in the client's certificate; a database may be asked here."""
+    """Returns the identity in the client's certificate; "" if it has shown none."""
     session = openssl_tickets.get_session(connection)
-    assert session is not None
-    certificate = session.peer_certificate_der
-    assert certificate is not None  # CERT_REQUIRED
-    return hashlib.sha256(certificate).hexdigest()
+    certificate = session.peer_certificate_der if session is not None else None
+    return hashlib.sha256(certificate).hexdigest() if certificate is not None else ""
 
 
 def of_ticket(connection: Connection) -> str:
     """Returns the identity that the ticket carried from which *connection* was resumed."""
     session = openssl_tickets.get_session(connection)
-    assert session is not None
-    return session.ticket_appdata.decode()
+    return session.ticket_appdata.decode() if session is not None else ""
 
 
-def is_revoked(identity: str, revoked: Path) -> bool:
-    # Without the file this raises, and nobody gets in.
-    return identity in revoked.read_text().split()
+def is_welcome(identity: str, revoked: Path) -> bool:
+    """Whether *identity* may come in. Nobody without one may; without the file this raises."""
+    return identity not in ["", *revoked.read_text().split()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import os
 import re
 import resource
@@ -24,16 +25,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import OpenSSL.SSL
 import pytest
 import trustme
 
-from openssl_tickets import s_client
+from openssl_tickets import SSL, s_client, set_session_ticket_callback
 from openssl_tickets.s_client import Alert, SClientResult
-from tests.support import tls
+from tests.support import stdlib_tls, tls
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = EXAMPLES / "README.md"
-PROGRAMS = ("asyncio_server", "socketserver_server", "uvicorn_server", "aiohttp_server")
+PROGRAMS = (
+    "asyncio_server",
+    "socketserver_server",
+    "uvicorn_server",
+    "aiohttp_server",
+    "pyopenssl_server",
+)
 TICKETS = 3
 AT_ONCE = 500
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -238,14 +246,114 @@ class TestSClient:
     def test_no_certificate(self, server: Server, get: Ask) -> None:
         """Without a certificate, nobody gets in."""
         seen = get(None, tls_version="1.3")
-        # asyncio keeps its alerts to itself, unless CPython has the change of gh-98078.
         missing = Alert(116, "certificate_required")
-        assert seen.alert in (
-            {missing} if server.program == "socketserver_server" else {missing, None}
-        )
+        # asyncio keeps its alerts to itself, unless CPython has the change of gh-98078.
+        on_asyncio = server.program not in ("socketserver_server", "pyopenssl_server")
+        assert seen.alert in ({missing, None} if on_asyncio else {missing})
         assert seen.tickets == ()
         assert seen.exit_code != 0
         assert "HTTP/1." not in seen.output
+
+
+@pytest.fixture(scope="module")
+def identity() -> Any:
+    """examples/identity.py as a module."""
+    spec = importlib.util.spec_from_file_location("identity", EXAMPLES / "identity.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestPolicy:
+    """
+    The recipe by its letter: the functions of identity.py on a context of either library, also on
+    pyOpenSSL's own classes, whose ``connection.session_reused`` would be always true.
+    """
+
+    @pytest.fixture(params=["ssl", "drop-in", "pyOpenSSL"])
+    def setting(
+        self,
+        request: pytest.FixtureRequest,
+        identity: Any,
+        alice: Client,
+        server_file: Path,
+        ca_file: Path,
+        tmp_path: Path,
+        version: str,
+    ) -> Policy:
+        revoked = tmp_path / "revoked.txt"
+        revoked.touch()
+        context: Any
+        client: Any
+        if request.param == "ssl":
+            context = identity.server_context(server_file, ca_file, revoked)
+            client = stdlib_tls.client_context(version)
+            client.load_cert_chain(alice.file)
+            return Policy(identity, revoked, context, client, stdlib_tls.Pair)
+        module = SSL if request.param == "drop-in" else OpenSSL.SSL
+        context = tls.server_context(server_file, version, module.Context)
+        context.load_verify_locations(str(ca_file))
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        context.set_session_id(b"policy")
+        set_session_ticket_callback(context, identity.generate, identity.decrypt, revoked)
+        client = tls.client_context(version)
+        client.use_certificate_chain_file(str(alice.file))
+        client.use_privatekey_file(str(alice.file))
+        pair = partial(tls.Pair, connection_class=module.Connection)
+        return Policy(identity, revoked, context, client, pair)
+
+    def test_welcome(self, setting: Policy, alice: Client) -> None:
+        """The identity is the certificate's, and then the ticket's."""
+        first, told = setting.visit()
+        assert (first.reused, *told) == (False, 200, alice.is_told("certificate").encode())
+        again, told = setting.visit(first.session())
+        assert (again.reused, *told) == (True, 200, alice.is_told("ticket").encode())
+
+    def test_revoked(self, setting: Policy, alice: Client) -> None:
+        """Who is revoked gets in neither with the ticket nor with the certificate."""
+        session = setting.visit()[0].session()
+        resumed, _ = setting.visit(session)
+        setting.revoked.write_text(alice.identity)
+        for offered in (session, None):
+            pair, told = setting.visit(offered)
+            assert (pair.reused, *told) == (False, 403, f"{alice.identity} is revoked\n".encode())
+        assert setting.reply(resumed)[0] == 403
+
+    def test_nobody(self, setting: Policy, version: str) -> None:
+        """Who has shown no certificate has no identity, and gets in at no visit."""
+        if isinstance(setting.context, ssl.SSLContext):
+            setting.context.verify_mode = ssl.CERT_OPTIONAL
+            setting.client = stdlib_tls.client_context(version)
+        else:
+            setting.context.set_verify(SSL.VERIFY_PEER)
+            setting.client = tls.client_context(version)
+        pair, told = setting.visit()
+        assert told == (403, b"no identity\n")
+        pair, told = setting.visit(pair.session())
+        assert (pair.reused, *told) == (False, 403, b"no identity\n")
+
+
+class Policy:
+    """The functions of identity.py on a server's context, and a client to visit it."""
+
+    def __init__(
+        self, identity: Any, revoked: Path, context: Any, client: Any, pair: Callable[..., Any]
+    ) -> None:
+        self.identity = identity
+        self.revoked = revoked
+        self.context = context
+        self.client = client
+        self.pair = pair
+
+    def visit(self, session: Any = None) -> tuple[Any, tuple[int, bytes]]:
+        pair = self.pair(self.context, self.client, session).handshake()
+        return pair, self.reply(pair)
+
+    def reply(self, pair: Any) -> tuple[int, bytes]:
+        told: tuple[int, bytes] = self.identity.reply(pair.server, self.revoked)
+        return told
 
 
 @pytest.fixture
