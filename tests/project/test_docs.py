@@ -1,5 +1,5 @@
 """
-The documentation in docs/: every block of code in it is run, and its tables are in order.
+README.md and docs/: every block of code in them is run, and their tables are in order.
 
 A block has a name, in a comment above it (``<!-- example: name -->``), and is run as it stands
 there but for the port. A test gets the blocks that it runs by :func:`runs`, and one that no test
@@ -15,6 +15,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -45,6 +46,8 @@ OUTPUT = {"text", "diff"}
 DIRECTIVES = {"{eval-rst}", "{literalinclude}", "{raw}", "{toctree}"}
 
 NOT_RUN = {
+    ("README.md", "demo"): "the demo has tests of its own",
+    ("README.md", "tests"): "these are the tests",
     ("index.md", "install"): "tox builds and installs the package, for these very tests",
     ("learn/install.md", "install"): "tox builds and installs the package, for these very tests",
 }
@@ -82,6 +85,8 @@ def blocks_of(text: str) -> list[Block]:
 
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
 OUR_PAGES = {path.relative_to(DOCS).as_posix() for each in OURS for path in DOCS.glob(each)}
+PAGES["README.md"] = (ROOT / "README.md").read_text()
+OUR_PAGES.add("README.md")
 EXAMPLES = {
     (page, block.name): block.source
     for page in sorted(OUR_PAGES)
@@ -220,6 +225,7 @@ def serving(source: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
         [sys.executable, "-I", "server.py"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     try:
@@ -231,7 +237,7 @@ def serving(source: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
 
 
 def visit_when_up(port: int, **options: Any) -> s_client.SClientResult:
-    """Visits a server as soon as it listens; one connection is all that it may serve."""
+    """Visits a server as soon as it listens."""
     end = time.monotonic() + tls.TIMEOUT
     while True:
         try:
@@ -256,9 +262,13 @@ def says(text: bytes) -> Callable[[Any], None]:
 # The first page.
 
 
+@pytest.mark.parametrize("num_tickets", [1, 2, 5])
 @runs(("index.md", "server", "policy", "certificate", "start", "visits", "output"))
-def test_first_page(tmp_path: Path, sources: list[str]) -> None:
-    """Whoever does what the first page says sees what it says."""
+def test_first_page(tmp_path: Path, num_tickets: int, sources: list[str]) -> None:
+    """
+    Whoever does what the first page says sees what it says, with any number of tickets, also after
+    a handshake that has failed.
+    """
     server, policy, certificate, start, visits, output = sources
     port = free_port()
     assert shell(certificate, tmp_path).returncode == 0
@@ -267,18 +277,85 @@ def test_first_page(tmp_path: Path, sources: list[str]) -> None:
     assert server.index("\nlistener = ") > 0
     before, line, after = server.partition("listener = ")
     program = before + policy + line + after
+    assert "set_num_tickets(1)" in program
+    program = program.replace("set_num_tickets(1)", f"set_num_tickets({num_tickets})")
     assert start == ".venv/bin/python server.py\n"
     with serving(program, tmp_path, port):
-        assert eventually(visits.replace("4433", str(port)), tmp_path) == output
+        fail_a_handshake(port)
+        assert shell(visits.replace("4433", str(port)), tmp_path).stdout == output
 
 
-def eventually(commands: str, folder: Path) -> str:
-    """Runs *commands*, again for as long as the server does not listen yet; what they print."""
-    end = time.monotonic() + tls.TIMEOUT
-    while (done := shell(commands, folder)).returncode or not done.stdout:
-        assert time.monotonic() < end, done
-        time.sleep(0.05)
-    return done.stdout
+@runs(("index.md", "policy"))
+def test_first_policy(server_file: Path, version: str, sources: list[str]) -> None:
+    """In either protocol a client is resumed twice in a row, and tickets on demand count as one."""
+    server_context, client_context = (
+        tls.server_context(server_file, version),
+        tls.client_context(version),
+    )
+    execute(sources[0], {"context": server_context})
+    session, reused = None, []
+    for _ in range(5):
+        pair = tls.Pair(server_context, client_context, session).handshake()
+        reused.append(pair.reused)
+        if version == "1.3":
+            pair.server.new_session_ticket()
+            pair.server.send(b"more")
+            pair.client_reads()
+        session = pair.session()
+    assert reused == [False, True, True, False, True]
+
+
+def fail_a_handshake(port: int) -> None:
+    """Says something that is no TLS, as soon as the server listens."""
+    wait_for_port(port)
+    with socket.create_connection(("localhost", port), tls.TIMEOUT) as plain:
+        plain.sendall(b"nonsense\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while plain.recv(1000):
+                pass
+
+
+# Each server of the pages, with how many tickets it sends in all, and each client.
+SERVERS = [
+    ("README.md", "server", 2),
+    ("README.md", "asyncio", 1),
+    ("learn/pyopenssl.md", "server", 2),
+    ("learn/ssl.md", "asyncio", 1),
+]
+CLIENTS = [
+    ("README.md", "client"),
+    ("README.md", "s_client"),
+    ("learn/pyopenssl.md", "client"),
+    ("learn/ssl.md", "client"),
+]
+_run.update(CLIENTS)
+_run.update((page, name) for page, server, _ in SERVERS for name in (server, "certificate"))
+
+
+@pytest.mark.parametrize(("page", "name", "tickets"), SERVERS)
+def test_each_client_against_each_server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+    name: str,
+    tickets: int,
+) -> None:
+    """Whatever client a reader tries, with whatever server: its second visit is resumed."""
+    monkeypatch.chdir(tmp_path)
+    port = free_port()
+    assert shell(EXAMPLES[page, "certificate"], tmp_path).returncode == 0
+    with serving(EXAMPLES[page, name], tmp_path, port):
+        fail_a_handshake(port)
+        seen = s_client.run(
+            "localhost", port, send=b"world\n", wait_for=b"hello, world\n", ca_file="ca.pem"
+        )
+        assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, tickets, 0)
+        for client in CLIENTS:
+            execute(EXAMPLES[client].replace("4433", str(port)))
+            printed = capsys.readouterr().out
+            if client[1] == "client":
+                assert printed == "(b'hello, world\\n', False) (b'hello, world\\n', True)\n", client
 
 
 # Learn.
@@ -309,26 +386,7 @@ def test_run(tmp_path: Path, sources: list[str]) -> None:
     assert (done.stdout, done.stderr) == (openssl_tickets.OPENSSL_VERSION + "\n", "")
 
 
-@runs(("learn/pyopenssl.md", "server"))
-def test_server(here: Path, sources: list[str]) -> None:
-    """The server sends one ticket in the handshake, and one ahead of its reply."""
-    port = free_port()
-    with serving(sources[0], here, port) as server:
-        seen = visit_when_up(port, wait_for=b"hello\n")
-        assert server.wait(tls.TIMEOUT) == 0
-    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 2, 0)
-
-
-@runs(("learn/ssl.md", "asyncio"))
-def test_asyncio(here: Path, sources: list[str]) -> None:
-    """The asyncio server sends its one ticket with the first reply."""
-    port = free_port()
-    with serving(sources[0], here, port):
-        seen = visit_when_up(port, send=b"world\n", wait_for=b"hello, world\n")
-    assert (seen.reused, len(seen.tickets), seen.verify_code) == (False, 1, 0)
-
-
-@runs(("learn/pyopenssl.md", "policy"))
+@runs(("README.md", "policy"), ("learn/pyopenssl.md", "policy"))
 def test_policy(server_context: Any, client_context: Any, sources: list[str]) -> None:
     """The policy puts the current user into tickets, and refuses the revoked."""
     names = execute(sources[0], {"context": server_context})
@@ -403,15 +461,35 @@ def test_errors_of_ssl(
     assert isinstance(refused.error, OSError)
 
 
-@runs(("learn/pyopenssl.md", "client"), ("learn/ssl.md", "client"))
-def test_client(
-    here: Path, server_context: Any, sources: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The client's second visit is resumed from what the first was given."""
-    with tls.Server(server_context, says(b"hello")) as server:
-        execute(sources[0].replace("4433", str(server.port)))
-    assert capsys.readouterr().out == "(b'hello', False) (b'hello', True)\n"
-    assert server.errors == []
+@runs(("README.md", "commands"))
+def test_commands_of_the_readme(here: Path, sources: list[str]) -> None:
+    """They run a script, and Twisted's web server, on the system's libssl; and the doctor."""
+    run_script, run_module, doctor = sources[0].splitlines()
+    program = "from OpenSSL import SSL\nprint(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())\n"
+    (here / "server.py").write_text(program)
+    assert shell(run_script, here).stdout == openssl_tickets.OPENSSL_VERSION + "\n"
+    assert openssl_tickets.OPENSSL_VERSION in shell(doctor, here).stdout
+    port = free_port()
+    python, *arguments = run_module.replace("4433", str(port)).split()
+    assert python == "python"
+    server = subprocess.Popen(
+        [sys.executable, *arguments], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        seen = visit_when_up(port, send=request, wait_for=b"Twisted Web demo")
+        server.terminate()
+        assert server.wait(tls.TIMEOUT) == -signal.SIGTERM
+    finally:
+        server.kill()
+        output, _ = server.communicate()
+    assert (len(seen.tickets), seen.verify_code) == (2, 0), output
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    """CI runs the very command that the README tells."""
+    command = EXAMPLES["README.md", "tests"].strip()
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 @runs(("learn/pyopenssl.md", "functions"))
@@ -508,7 +586,7 @@ def test_login(here: Path, server_context: Any, sources: list[str]) -> None:
     assert server.errors == []
 
 
-@runs(("recipes/prefork.md", "keys"))
+@runs(("README.md", "keys"), ("recipes/prefork.md", "keys"))
 def test_keys(server_file: Path, client_context: Any, sources: list[str]) -> None:
     """A ticket of one context resumes at another, also after the rotation."""
     contexts = [tls.server_context(server_file) for _ in range(2)]
