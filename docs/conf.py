@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import re
 from typing import Any
 
 from docutils import nodes
@@ -71,9 +72,23 @@ def find_public_name(
     )
 
 
+_PRIVATE = re.compile(r"openssl_tickets(?:\.\w+)*\._[\w.]*\.(\w+)")
+
+
+def show_public_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Classes are defined in modules of ours: readers see the names that they import."""
+    for node in list(doctree.findall(nodes.reference)):
+        if _PRIVATE.fullmatch(node.get("reftitle", "")):
+            node["reftitle"] = node.get("refid") or node["refuri"].partition("#")[2]
+    for text in list(doctree.findall(nodes.Text)):
+        if _PRIVATE.search(text):
+            text.parent.replace(text, nodes.Text(_PRIVATE.sub(r"\1", text)))
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", read_sections)
     app.connect("missing-reference", find_public_name)
+    app.connect("doctree-resolved", show_public_names)
     # Pages that commands write may not be there.
     logging.getLogger("sphinx.sphinx.directives.other").addFilter(
         lambda record: getattr(record, "subtype", None) != "empty_glob"
