@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import trustme
 
+import openssl_tickets
 from benchmarks import in_c
 from openssl_tickets import SSL
 from openssl_tickets._adapters import to_ssl_ctx
@@ -140,7 +141,7 @@ class Standard(Library):
     def handshake(self, session: Any) -> tuple[Any, Any]:
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = self.server_context.wrap_bio(to_server, to_client, server_side=True)
-        client = self.client_context.wrap_bio(to_client, to_server, session=session)
+        client = self.client(to_client, to_server, session)
         for side in (client, server, client):
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()
@@ -148,6 +149,30 @@ class Standard(Library):
         with contextlib.suppress(ssl.SSLWantReadError):
             client.read(1)
         return client, server
+
+    def client(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, session: Any) -> Any:
+        return self.client_context.wrap_bio(incoming, outgoing, session=session)
+
+
+class StandardSetSession(Standard):
+    """``ssl``, with sessions that are offered by ``openssl_tickets.set_session``."""
+
+    def __init__(self, certificates: Certificates, install: Install = nothing) -> None:
+        super().__init__(certificates, install)
+        client, _ = self.handshake(None)
+        session = openssl_tickets.get_session(client)
+        assert session is not None
+        self.session = session.copy()
+
+    def handshake(self, session: Any) -> tuple[Any, Any]:
+        # A connection that is freed without a shutdown takes its session with it: a copy.
+        return super().handshake(session.copy() if session is not None else None)
+
+    def client(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, session: Any) -> Any:
+        client = self.client_context.wrap_bio(incoming, outgoing)
+        if session is not None:
+            openssl_tickets.set_session(client, session)
+        return client
 
 
 class PlainC(Library):

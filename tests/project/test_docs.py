@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import openssl_tickets
+from benchmarks import chart
 from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, set_ticket_keys
 from openssl_tickets.ticket_key_files import save_ticket_keys
 from tests.support import stdlib_tls, tls
@@ -987,3 +988,60 @@ def test_every_public_name_is_in_the_reference() -> None:
         ]
         for name in public:
             assert f"{named.__name__}.{name}" in documented
+
+
+# Evidence.
+
+BENCHMARKS = PAGES["evidence/benchmarks.md"]
+
+
+def benchmark(heading: str, *begins: str, column: int = -1) -> float:
+    """Returns a median of the benchmarks' page: of the row that begins so, below a heading."""
+    text = BENCHMARKS.partition(f"{heading}\n")[2]
+    start = "| " + " | ".join(begins) + " |"
+    row = next(line for line in text.splitlines() if line.startswith(start))
+    return float(row.strip("| ").split(" | ")[column].split()[0])
+
+
+def test_benchmarks_of_the_readme() -> None:
+    """The README's figures are those of the page."""
+    speed = PAGES["README.md"].partition("## Speed\n")[2].partition("\n## ")[0]
+    both = ("pyOpenSSL", "ssl")
+    rows = re.findall(r"^\| ([^|]*) \| [^|]* \| ([\d.]+) \|(?: ([\d.]+))? \|$", speed, re.MULTILINE)
+    assert [(pyopenssl, of_ssl) for _, pyopenssl, of_ssl in rows] == [
+        tuple(f"{benchmark('row by row:', library, column=1):.2f}" for library in both),
+        tuple(
+            f"{benchmark('## Ticket keys', library, 'ring / libssl' + chr(39) + 's own'):.2f}"
+            for library in both
+        ),
+        tuple(f"{benchmark('### ECDSA', library, 'none', column=3):.2f}" for library in both),
+        (f"{benchmark('## The drop-in classes', 'full handshakes', 'drop-in'):.2f}", ""),
+        (f"{benchmark('## The drop-in classes', '64 KiB sent and received', 'drop-in'):.2f}", ""),
+        tuple(f"{benchmark('## Threads', library, 'full', '2 threads'):.2f}" for library in both),
+    ]
+    microseconds = [benchmark("## Callbacks", library, "Python") for library in both]
+    imports = "import openssl_tickets, beyond cffi's backend"
+    instead = benchmark("## Imports", "`use_system_openssl()`")
+    for text in (
+        "cost {:.0f} microseconds of a resumption with pyOpenSSL, and {:.0f} with".format(
+            *microseconds
+        ),
+        f"takes {benchmark('## Imports', imports, column=1):.0f} ms",
+        f"{instead:.2f} of the time",
+    ):
+        assert text in " ".join(speed.split())
+    versions = re.search(r"OpenSSL ([\d.]+) .*; CPython ([\d.]+); pyOpenSSL ([\d.]+);", BENCHMARKS)
+    assert versions
+    assert "CPython {1}, OpenSSL {0} and pyOpenSSL {2}".format(*versions.groups()) in speed
+
+
+def test_benchmarks_of_the_chart() -> None:
+    """The chart's bars are the table's medians."""
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (DOCS / "evidence/benchmarks.svg").read_text())
+    rows = chart.rows_of(BENCHMARKS)
+    assert len(rows) > 8
+    for handshake in ("full", "resumed"):
+        labels = [f"{row[handshake][0]:.3g}" for row in rows.values()]
+        starts = [at for at in range(len(texts)) if texts[at : at + len(labels)] == labels]
+        assert starts, f"{handshake}: {labels} are not in the chart: {texts}"
+    assert set(rows) <= set(texts)
