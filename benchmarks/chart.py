@@ -59,7 +59,7 @@ def draw(folder: Path) -> None:
         axes.set_yticks(range(len(rows)), list(rows))
         axes.invert_yaxis()
         axes.set_xlabel("handshakes a second, against plain C's of the same kind (ECDSA)")
-        axes.legend(loc="lower right", frameon=False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(folder / "benchmarks.svg", format="svg", metadata={"Date": None})
         pyplot.close(figure)
