@@ -468,7 +468,7 @@ def test_commands_of_the_readme(here: Path, sources: list[str]) -> None:
     )
     try:
         request = b"GET / HTTP/1.0\r\n\r\n"
-        seen = visit_when_up(port, send=request, wait_for=b"Twisted Web demo")
+        seen = visit_when_up(port, send=request, wait_for=b"Twisted Web Demo")
         server.terminate()
         assert server.wait(tls.TIMEOUT) == -signal.SIGTERM
     finally:
