@@ -8,12 +8,12 @@ A pyOpenSSL server, with a thread for each connection.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 import struct
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 from openssl_tickets import SSL  # isort: skip  (ahead of whatever imports OpenSSL)
@@ -37,20 +37,26 @@ def server_context(certificate: Path, client_ca: Path, revoked: Path) -> SSL.Con
 
 
 def serve(context: SSL.Context, plain: socket.socket, revoked: Path) -> None:
-    """Answers one request. What the policy raises ends the thread, and with it the connection."""
+    """Answers one request."""
     # Not settimeout(): pyOpenSSL would raise WantReadError instead of waiting.
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", TIMEOUT, 0))
     connection = SSL.Connection(context, plain)
     connection.set_accept_state()
-    with plain, contextlib.suppress(SSL.Error):  # no certificate; or the client has left
-        connection.do_handshake()
-        request = b""
-        while b"\r\n\r\n" not in request and len(request) < 1 << 16:
-            request += connection.recv(4096)
-        status, text = identity.reply(connection, revoked)
-        connection.sendall(b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()))
-        connection.sendall(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(text) + text)
-        connection.shutdown()
+    with plain:
+        try:
+            connection.do_handshake()
+            request = b""
+            while b"\r\n\r\n" not in request and len(request) < 1 << 16:
+                request += connection.recv(4096)
+            status, text = identity.reply(connection, revoked)
+            connection.sendall(b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()))
+            connection.sendall(b"Content-Length: %d\r\n" % len(text))
+            connection.sendall(b"Connection: close\r\n\r\n" + text)
+            connection.shutdown()
+        except SSL.Error:
+            pass  # it has no certificate, or has left
+        except Exception:
+            traceback.print_exc()  # the policy cannot be asked, so nobody gets in
 
 
 def main() -> None:
