@@ -37,8 +37,8 @@ nitpicky = True
 # What is not ours is not here to be linked to.
 nitpick_ignore_regex = [
     (r"py:.*", r"(ssl|socket|os|collections|redis|OpenSSL)\..*|(Generate|Decrypt)Callback"),
-    # The protocols of the arguments, which reference/library.md explains.
-    (r"py:class", r"openssl_tickets\._adapters\.types\.\w+"),
+    # The protocols of the arguments, which reference/library.md explains, and type variables.
+    (r"py:class", r"openssl_tickets\._adapters\.types\.\w+|openssl_tickets\..*\.[A-Z]"),
 ]
 
 
