@@ -38,7 +38,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(ssl|socket|os|collections|redis|OpenSSL)\..*|(Generate|Decrypt)Callback"),
     # The protocols of the arguments, which reference/library.md explains, and type variables.
-    (r"py:class", r"openssl_tickets\._adapters\.types\.\w+|openssl_tickets\..*\.[A-Z]"),
+    (r"py:class", r"openssl_tickets\._adapters\.types\.\w+|(openssl_tickets\..*\.)?[A-Z]"),
 ]
 
 
