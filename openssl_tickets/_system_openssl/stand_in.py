@@ -107,8 +107,8 @@ class SystemBinding:
             _pyopenssl.lib.OSSL_PROVIDER_try_load(_pyopenssl.ffi.NULL, b"legacy", 1)
             drain_error_queue()  # where the system has no such file, pyOpenSSL does without
         self.ffi = _pyopenssl.ffi
-        self.lib: Any = _as_module(_pyopenssl.lib)
-        self.lib.CRYPTOGRAPHY_PACKAGE_VERSION = _pyopenssl.ffi.new(
+        self.lib = _as_module(_pyopenssl.lib)
+        vars(self.lib)["CRYPTOGRAPHY_PACKAGE_VERSION"] = _pyopenssl.ffi.new(
             "char[]", cryptography.__version__.encode()
         )
 
