@@ -294,47 +294,47 @@ def test_streams(library: str, server_file: Path, ca_file: Path) -> None:
         port = listeners[0].transport_listener.socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
 
-            async def visit() -> None:
-                stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=client)
-                seen["received"] = await stream.receive_some(5)
-                seen["client's"] = openssl_tickets.get_session(stream) is not None
-                await stream.transport_stream.aclose()
-                nursery.cancel_scope.cancel()
-
             async def serve(stream: Any) -> None:
                 await stream.do_handshake()
                 look_at(stream)
                 await stream.send_all(b"hello")
-                await trio.sleep_forever()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.receive_some()
+                await trio.aclose_forcefully(stream)
+                nursery.cancel_scope.cancel()
 
             nursery.start_soon(trio.serve_listeners, serve, listeners)
-            nursery.start_soon(visit)
+            stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=client)
+            seen["received"] = await stream.receive_some(5)
+            seen["client's"] = openssl_tickets.get_session(stream) is not None
+            await trio.aclose_forcefully(stream)
 
     async def with_anyio() -> None:
         plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
         listener = anyio.streams.tls.TLSListener(plain, server)
         port = plain.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 (no Django's)
-        async with anyio.create_task_group() as group:
-
-            async def visit() -> None:
-                stream = await anyio.connect_tcp(
-                    "127.0.0.1", port, ssl_context=client, tls_hostname="localhost"
-                )
-                seen["received"] = await stream.receive(5)
-                seen["client's"] = openssl_tickets.get_session(stream) is not None
-                await stream.transport_stream.aclose()
-                group.cancel_scope.cancel()
+        async with plain, anyio.create_task_group() as group:
 
             async def serve(stream: Any) -> None:
                 look_at(stream)
                 await stream.send(b"hello")
-                await anyio.sleep_forever()
+                with contextlib.suppress(anyio.BrokenResourceError):
+                    await stream.receive()
+                await anyio.aclose_forcefully(stream)
+                group.cancel_scope.cancel()
 
             group.start_soon(listener.serve, serve)
-            group.start_soon(visit)
+            stream = await anyio.connect_tcp(
+                "127.0.0.1", port, ssl_context=client, tls_hostname="localhost"
+            )
+            seen["received"] = await stream.receive(5)
+            seen["client's"] = openssl_tickets.get_session(stream) is not None
+            await anyio.aclose_forcefully(stream)
 
-    with contextlib.suppress(ssl.SSLError):
-        trio.run(with_trio) if library == "trio" else anyio.run(with_anyio)
+    if library == "trio":
+        trio.run(with_trio)
+    else:
+        anyio.run(with_anyio)
     assert seen == {
         "inside": {True},
         "reused": False,
