@@ -2,8 +2,8 @@
 A pytest plugin that puts pyOpenSSL on the system's libssl: ``pytest -p openssl_tickets.system``.
 
 It is for the tests of a program that will run on the system's libssl: they need no change. Each
-worker of pytest-xdist is put there too, and the report's header names the libssl. A process in
-which pyOpenSSL is on another libssl already ends with an error.
+worker of pytest-xdist loads it too, ahead of the tests' conftest.py, and the report's header names
+the libssl. A process in which pyOpenSSL is on another libssl already ends with an error.
 
 Example, in ``pyproject.toml``::
 
@@ -13,17 +13,11 @@ Example, in ``pyproject.toml``::
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
-
 import pytest
 
 from openssl_tickets import LibraryMismatchError, use_system_openssl
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._native.shared_object import our_libssl
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Here and not in a hook: pytest imports a plugin of `-p` before others, which may need pyOpenSSL.
 try:
@@ -37,11 +31,3 @@ def pytest_report_header() -> str:
     import OpenSSL
 
     return f"pyOpenSSL {OpenSSL.__version__} on the system's {OPENSSL_VERSION} ({our_libssl()})"
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(specs: Sequence[Any]) -> None:
-    """Has each worker load this plugin ahead of the tests' conftest.py, as ``-p`` has here."""
-    others = os.environ.get("PYTEST_PLUGINS", "").split(",")
-    for spec in specs:
-        spec.env["PYTEST_PLUGINS"] = ",".join([__name__, *filter(None, others)])
