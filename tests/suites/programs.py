@@ -62,7 +62,7 @@ PROGRAMS = {
         Program(
             name="mitmproxy",
             version="",
-            needs=("pytest-asyncio", "pytest-timeout", "hypothesis"),
+            needs=("pytest-asyncio", "pytest-timeout", "hypothesis", "pytest<9"),
             folders=("test", "pyproject.toml"),
             tests=(
                 "test/mitmproxy/addons/test_tlsconfig.py",

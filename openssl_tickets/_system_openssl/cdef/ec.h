@@ -4,13 +4,11 @@ typedef struct {
     int nid;
     const char *comment;
 } EC_builtin_curve;
-typedef enum {
-    POINT_CONVERSION_COMPRESSED,
-    POINT_CONVERSION_UNCOMPRESSED,
-    ...
-} point_conversion_form_t;
+typedef int... point_conversion_form_t;
 
 #define OPENSSL_EC_NAMED_CURVE ...
+#define POINT_CONVERSION_COMPRESSED ...
+#define POINT_CONVERSION_UNCOMPRESSED ...
 
 const char *EC_curve_nid2nist(int nid);
 size_t EC_get_builtin_curves(EC_builtin_curve *r, size_t nitems);
