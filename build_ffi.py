@@ -48,6 +48,7 @@ LIBSSL = (
 )
 
 PYOPENSSL_CDEF = (
+    "types",
     "crypto",
     "err",
     "provider",
@@ -57,15 +58,18 @@ PYOPENSSL_CDEF = (
     "asn1_string_{openssl}",
     "objects",
     "bio",
+    "pem",
     "rsa",
     "dsa",
     "dh",
     "ec",
     "evp",
+    "cmac",
     "x509",
     "x509_vfy",
     "x509v3",
-    "pem",
+    "pkcs7",
+    "pkcs12",
     "ssl",
     "dtls1",
     "srtp",

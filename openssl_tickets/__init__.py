@@ -4,6 +4,9 @@ Full control of TLS session tickets, through the system's libssl.
 Every function takes the contexts and connections that a program already has: pyOpenSSL's, or those
 of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with
 the same operations as methods.
+
+(PYTEST_DONT_REWRITE: pytest rewrites the asserts of packages that have a plugin, and warns of those
+that are imported before it, as this one is by ``python -m openssl_tickets run -m pytest``.)
 """
 
 from openssl_tickets._core.new_session import set_new_session_callback

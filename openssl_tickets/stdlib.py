@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from openssl_tickets._adapters import to_ssl
+from openssl_tickets._adapters import stdlib as adapter, to_ssl
 from openssl_tickets._core.callbacks import Unraised, is_asked, raise_nested_handshake
 
 
@@ -30,7 +31,8 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
         context: an ``ssl.SSLContext``.
 
     Raises:
-        TypeError: *context* is not one.
+        TypeError: *context* is not one, or is eventlet's, whose connections are always of
+            eventlet's own class.
 
     Example::
 
@@ -40,8 +42,13 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
         set_session_ticket_callback(context, generate, decrypt)
         stdlib.raise_callback_errors(context)
     """
-    if not isinstance(context, ssl.SSLContext):
+    if not adapter.is_context(context) or not hasattr(context, "sslsocket_class"):
         raise TypeError(f"expected an ssl.SSLContext, not {context!r:.80}")
+    if isinstance(context, getattr(sys.modules.get("eventlet.green.ssl"), "GreenSSLContext", ())):
+        raise TypeError(
+            "the connections of eventlet's contexts are all of its class GreenSSLSocket, which "
+            "cannot raise the exceptions of callbacks: these go to sys.unraisablehook"
+        )
     for attribute in ("sslsocket_class", "sslobject_class"):
         setattr(context, attribute, _raising(getattr(context, attribute)))
 

@@ -2,8 +2,9 @@
 All that is known of the standard library's ssl objects: what they hold, and which libssl they
 belong to.
 
-Each ``SSLSocket`` and ``SSLObject`` has a ``_ssl._SSLSocket`` as its ``_sslobj``. Behind the header
-that every Python object has, there is
+Each ``SSLSocket`` and ``SSLObject`` has a ``_ssl._SSLSocket`` as its ``_sslobj``, gevent's own
+``SSLSocket`` too; ``trio.SSLStream`` and anyio's ``TLSStream`` have a ``SSLObject`` as their
+``_ssl_object``. Behind the header that every Python object has, there is
 
 - in an ``SSLContext``: its ``SSL_CTX *``
 - in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
@@ -42,13 +43,16 @@ def is_context(value: object) -> bool:
 
 def is_connection(value: object) -> bool:
     """
-    Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, or what callbacks get of a
-    connection that was made without these classes; ``ssl`` is not imported to find out.
+    Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, or has one inside, or is what
+    callbacks get of a connection that was made without these classes; nothing is imported to find
+    out.
     """
-    module = sys.modules.get("ssl")
-    if isinstance(value, getattr(module, "SSLSocket", ())):
+    for name in ("ssl", "gevent.ssl"):
+        if isinstance(value, getattr(sys.modules.get(name), "SSLSocket", ())):
+            return True
+    if isinstance(value, getattr(sys.modules.get("ssl"), "SSLObject", ())):
         return True
-    return isinstance(value, getattr(module, "SSLObject", ())) or _is_sslobj(value)
+    return _sslobj_of(value) is not None
 
 
 def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
@@ -75,8 +79,8 @@ def to_ssl(connection: Any) -> Pointer[SSL]:
         RuntimeError: this CPython's objects are not as they are known to be.
     """
     prove_same_libssl()
-    sslobj = connection if _is_sslobj(connection) else getattr(connection, "_sslobj", None)
-    if not _is_sslobj(sslobj):
+    sslobj = _sslobj_of(connection)
+    if sslobj is None:
         raise ValueError(
             f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
             "or has been closed or unwrapped"
@@ -132,6 +136,11 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
     sslobj = _object_at(app_data)
     connection = sslobj.owner
+    # gevent's is a socket of its own, with a weak reference to the SSLSocket that the user holds.
+    if hasattr(type(connection), "_sslsock"):
+        connection = connection._sslsock()
+        if getattr(connection, "_sslobj", None) is not sslobj:
+            return sslobj
     # It may have been made without the classes of ssl.
     return sslobj if connection is None else connection
 
@@ -216,8 +225,17 @@ def _num_tickets_agree(context: Any) -> bool:
     return bool(context.num_tickets == 5)
 
 
-def _is_sslobj(value: object) -> bool:
-    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ()))
+def _sslobj_of(value: Any) -> Any:
+    """
+    Returns the ``_ssl._SSLSocket`` in *value*, or None.
+
+    Other libraries' attributes are followed by their names. What is found in the end is none of
+    theirs: the type of an object cannot be made up.
+    """
+    for attribute in ("_ssl_object", "_sslobj"):
+        # gevent's closed sockets raise an OSError for what is not here.
+        value = getattr(value, "__dict__", {}).get(attribute, value)
+    return value if _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ())) else None
 
 
 def _is(value: object, kind: Any) -> bool:

@@ -1,30 +1,46 @@
 /*
- * The headers behind cdef/, and the few things that pyOpenSSL expects of its binding and OpenSSL's
- * headers do not offer by that name: its types, and its switches for what an OpenSSL may lack.
+ * The headers behind cdef/, and the few things that cryptography offers pyOpenSSL and OpenSSL's
+ * headers do not have by that name: its types, and its switches for what an OpenSSL may lack.
  */
 #ifndef OPENSSL_TICKETS_PYOPENSSL_H
 #define OPENSSL_TICKETS_PYOPENSSL_H
 
 #include "openssl_tickets.h"
 
+#include <openssl/cmac.h>
 #include <openssl/conf.h>
 #include <openssl/dh.h>
 #include <openssl/dsa.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+#include <openssl/pkcs7.h>
 #include <openssl/provider.h>
+#include <openssl/proverr.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/srtp.h>
 #include <openssl/x509v3.h>
 
-typedef STACK_OF(X509) STACK_OF_X509;
-typedef STACK_OF(X509_NAME) STACK_OF_X509_NAME;
-typedef STACK_OF(X509_OBJECT) STACK_OF_X509_OBJECT;
+typedef STACK_OF(ASN1_OBJECT) Cryptography_STACK_OF_ASN1_OBJECT;
+typedef STACK_OF(X509) Cryptography_STACK_OF_X509;
+typedef STACK_OF(X509_CRL) Cryptography_STACK_OF_X509_CRL;
+typedef STACK_OF(X509_NAME) Cryptography_STACK_OF_X509_NAME;
+typedef STACK_OF(X509_NAME_ENTRY) Cryptography_STACK_OF_X509_NAME_ENTRY;
+typedef STACK_OF(X509_OBJECT) Cryptography_STACK_OF_X509_OBJECT;
+typedef STACK_OF(X509_REVOKED) Cryptography_STACK_OF_X509_REVOKED;
 
-#define Cryptography_HAS_KEYLOG 1
-#define Cryptography_HAS_NEXTPROTONEG 0
-#define Cryptography_HAS_SSL_COOKIE 1
+#define Cryptography_SSL_SESSION_new SSL_SESSION_new
+/* OpenSSL 4.0 hands this callback a const certificate, and cffi knows one declaration only. */
+#define X509_STORE_set_get_issuer(store, callback) \
+    X509_STORE_set_get_issuer(store, (X509_STORE_CTX_get_issuer_fn)(callback))
+
+/* What decrypts with PKCS#1 v1.5 gets random bytes for a wrong padding, from OpenSSL 3.2 on. */
+#ifdef EVP_PKEY_CTRL_RSA_IMPLICIT_REJECTION
+#define Cryptography_HAS_IMPLICIT_RSA_REJECTION 1
+#else
+#define Cryptography_HAS_IMPLICIT_RSA_REJECTION 0
+#endif
 
 #ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING
 #define Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING 1

@@ -99,6 +99,8 @@ class SystemBinding:
     """What cryptography's ``Binding`` is to pyOpenSSL: ``ffi`` and ``lib``, for the system's."""
 
     def __init__(self) -> None:
+        import cryptography
+
         from openssl_tickets._system_openssl import _pyopenssl
 
         if _cryptography_has_legacy_algorithms():
@@ -106,6 +108,9 @@ class SystemBinding:
             drain_error_queue()  # where the system has no such file, pyOpenSSL does without
         self.ffi = _pyopenssl.ffi
         self.lib = _as_module(_pyopenssl.lib)
+        vars(self.lib)["CRYPTOGRAPHY_PACKAGE_VERSION"] = _pyopenssl.ffi.new(
+            "char[]", cryptography.__version__.encode()
+        )
 
 
 def _cryptography_has_legacy_algorithms() -> bool:
@@ -117,10 +122,45 @@ def _cryptography_has_legacy_algorithms() -> bool:
     return any(getattr(place, "_legacy_provider_loaded", False) for place in places)
 
 
+# cryptography's switches for what an OpenSSL may lack, and every one from 3.0 on has, or none.
+_SWITCHES = {
+    1: "300_EVP_CIPHER 300_FIPS ALPN BN_FLAGS CUSTOM_EXT DTLS_GET_DATA_MTU ED25519 ED448 "
+    "EVP_DIGESTFINAL_XOF EVP_PKEY_DH EVP_PKEY_DHX EVP_PKEY_SET_PEER_EX GET_EXTMS_SUPPORT KEYLOG "
+    "OP_NO_RENEGOTIATION PKCS12_SET_MAC PKCS7_FUNCS POLY1305 PRIME_CHECKS PROVIDERS PSK "
+    "PSK_TLSv1_3 RAW_KEY SCRYPT SET_CERT_CB SIGALGS SRTP SSL_COOKIE "
+    "SSL_OP_IGNORE_UNEXPECTED_EOF SSL_VERIFY_CLIENT_POST_HANDSHAKE TLS_ST TLSv1_3_FUNCTIONS "
+    "TLSv1_3_HS_FUNCTIONS VERIFIED_CHAIN X509_STORE_CTX_GET_ISSUER",
+    0: "ENGINE EVP_AEAD FIPS MEM_FUNCTIONS NEXTPROTONEG SSL_ST",
+}
+
+# What cryptography says of the OpenSSL that it was built with.
+_CRYPTOGRAPHYS = {
+    "CRYPTOGRAPHY_HAS_WORKING_ED25519": 1,
+    "CRYPTOGRAPHY_IS_BORINGSSL": 0,
+    "CRYPTOGRAPHY_IS_LIBRESSL": 0,
+    "CRYPTOGRAPHY_LIBRESSL_LESS_THAN_370": 0,
+    "CRYPTOGRAPHY_LIBRESSL_LESS_THAN_380": 0,
+    "CRYPTOGRAPHY_OPENSSL_300_OR_GREATER": 1,
+    "CRYPTOGRAPHY_OPENSSL_LESS_THAN_111E": 0,
+}
+
 # What an OpenSSL may lack, under the switch that tells pyOpenSSL so.
 _CONDITIONAL_NAMES = {
     "Cryptography_HAS_SSL_GET0_GROUP_NAME": ["SSL_get0_group_name"],
     "Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING": ["SSL_R_UNEXPECTED_EOF_WHILE_READING"],
+}
+
+# What cryptography's binding has and ours does not, as regular expressions, and why.
+NOT_OFFERED = {
+    r"ENGINE_\w+|SSL_CTX_set_client_cert_engine": "OpenSSL 4.0 and the libssl.so.3 of some "
+    "distributions have no engines (Cryptography_HAS_ENGINE is 0, as it is in cryptography 47 and "
+    "newer)",
+    r"SSL_ST_(BEFORE|INIT|OK|RENEGOTIATE)": "only OpenSSL 1.0 and older have it "
+    "(it is TLS_ST_BEFORE or TLS_ST_OK now)",
+    r"FIPS_mode(_set)?": "only OpenSSL 1.1 and older have it",
+    r"(Cryptography_)?EVP_(AEAD|aead)\w*|CIPHER_R_\w+": "BoringSSL has it, and OpenSSL does not",
+    r"Cryptography_((malloc|realloc|free)_wrapper|CRYPTO_set_mem_functions|pem_password_cb)"
+    "|CRYPTOGRAPHY_PASSWORD_DATA": "it is a part of cryptography 41 itself",
 }
 
 
@@ -136,6 +176,12 @@ def _as_module(lib: Any) -> types.ModuleType:
     }
     for name in lacking:
         del names[name]
+    names["CRYPTOGRAPHY_OPENSSL_320_OR_GREATER"] = names["OPENSSL_VERSION_NUMBER"] >= 0x30200000
+    names.update(
+        (f"Cryptography_HAS_{switch}", value)
+        for value, switches in _SWITCHES.items()
+        for switch in switches.split()
+    )
 
     def __getattr__(name: str) -> Any:
         if name in lacking:
@@ -143,14 +189,15 @@ def _as_module(lib: Any) -> types.ModuleType:
         elif name.startswith("__"):
             reason = "a module of its kind has none"
         else:
-            reason = (
-                f"openssl_tickets binds what pyOpenSSL {_TESTED} use of OpenSSL, and it is not "
-                "among that. Please report this, with what `python -m openssl_tickets doctor` "
-                "prints, or install one of these versions"
+            reason = next(
+                (reason for names, reason in NOT_OFFERED.items() if re.fullmatch(names, name)),
+                "openssl_tickets binds what cryptography offers to pyOpenSSL "
+                f"{_TESTED} of OpenSSL, and it is not among that. Please report this, with what "
+                "`python -m openssl_tickets doctor` prints, or install one of these versions",
             )
         raise AttributeError(f"no {name!r} in {module.__name__}: {reason}", name=name, obj=module)
 
-    vars(module).update(names, _original_lib=lib, __getattr__=__getattr__)
+    vars(module).update(names, **_CRYPTOGRAPHYS, _original_lib=lib, __getattr__=__getattr__)
     return module
 
 

@@ -40,7 +40,7 @@ def same_libssl() -> bool:
         run(
             """
             from OpenSSL import SSL
-from openssl_tickets._native import shared_object
+            from openssl_tickets._native import shared_object
             # By their files: two copies may be of one version.
             file = shared_object.file_of(SSL._lib.TLS_method())
             print(json.dumps(file == shared_object.our_libssl()))
@@ -332,7 +332,7 @@ def test_others_are_not_given_our_binding(same_libssl: bool) -> None:
         """
         import sys
         from openssl_tickets import use_system_openssl
-from openssl_tickets._native import shared_object
+        from openssl_tickets._native import shared_object
 
         def ask():
             from cryptography.hazmat.bindings.openssl.binding import Binding

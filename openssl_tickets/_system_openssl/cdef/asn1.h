@@ -1,17 +1,14 @@
-/* What pyOpenSSL uses of <openssl/asn1.h>. */
-
-typedef ... ASN1_OBJECT;
-typedef ... ASN1_TIME;
-typedef ... ASN1_GENERALIZEDTIME;
-typedef ... ASN1_INTEGER;
-typedef ... ASN1_OCTET_STRING;
-typedef ... ASN1_STRING;
+/* What cryptography offers of <openssl/asn1.h>. */
 
 #define MBSTRING_UTF8 ...
 #define V_ASN1_GENERALIZEDTIME ...
 
+void ASN1_ENUMERATED_free(ASN1_ENUMERATED *a);
+ASN1_ENUMERATED *ASN1_ENUMERATED_new(void);
+int ASN1_ENUMERATED_set(ASN1_ENUMERATED *a, long v);
 void ASN1_GENERALIZEDTIME_free(ASN1_GENERALIZEDTIME *a);
 void ASN1_INTEGER_free(ASN1_INTEGER *a);
+int ASN1_INTEGER_set(ASN1_INTEGER *a, long v);
 BIGNUM *ASN1_INTEGER_to_BN(const ASN1_INTEGER *ai, BIGNUM *bn);
 const unsigned char *ASN1_STRING_get0_data(const ASN1_STRING *x);
 int ASN1_STRING_length(const ASN1_STRING *x);
@@ -22,3 +19,4 @@ ASN1_TIME *ASN1_TIME_new(void);
 int ASN1_TIME_set_string(ASN1_TIME *s, const char *str);
 ASN1_GENERALIZEDTIME *ASN1_TIME_to_generalizedtime(const ASN1_TIME *t, ASN1_GENERALIZEDTIME **out);
 ASN1_INTEGER *BN_to_ASN1_INTEGER(const BIGNUM *bn, ASN1_INTEGER *ai);
+int i2a_ASN1_INTEGER(BIO *bp, const ASN1_INTEGER *a);

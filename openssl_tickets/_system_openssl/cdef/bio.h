@@ -1,8 +1,4 @@
-/* What pyOpenSSL uses of <openssl/bio.h>. */
-
-typedef ... BIO;
-typedef ... BIO_METHOD;
-typedef ... BIO_ADDR;
+/* What cryptography offers of <openssl/bio.h>. */
 
 void BIO_ADDR_free(BIO_ADDR *);
 BIO_ADDR *BIO_ADDR_new(void);
@@ -12,6 +8,7 @@ BIO *BIO_new(const BIO_METHOD *type);
 BIO *BIO_new_file(const char *filename, const char *mode);
 BIO *BIO_new_mem_buf(const void *buf, int len);
 int BIO_read(BIO *b, void *data, int dlen);
+int BIO_reset(BIO *b);
 const BIO_METHOD *BIO_s_mem(void);
 long BIO_set_mem_eof_return(BIO *b, int v);
 int BIO_should_io_special(BIO *b);

@@ -1,4 +1,4 @@
-/* What pyOpenSSL uses of <openssl/crypto.h>, and of C itself. */
+/* What cryptography offers of <openssl/crypto.h>, and of C itself. */
 
 typedef int... time_t;
 
@@ -10,6 +10,8 @@ typedef int... time_t;
 #define OPENSSL_VERSION_NUMBER ...
 static char *const OPENSSL_VERSION_TEXT;
 
+void OPENSSL_cleanup(void);
 void OPENSSL_free(void *addr);
 void *OPENSSL_malloc(size_t num);
 const char *OpenSSL_version(int type);
+unsigned long OpenSSL_version_num(void);

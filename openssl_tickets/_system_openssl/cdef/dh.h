@@ -1,5 +1,5 @@
-/* What pyOpenSSL uses of <openssl/dh.h>. */
+/* What cryptography offers of <openssl/dh.h>. */
 
-typedef ... DH;
+#define DH_NOT_SUITABLE_GENERATOR ...
 
 void DH_free(DH *dh);

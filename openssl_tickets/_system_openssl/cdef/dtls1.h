@@ -1,3 +1,3 @@
-/* What pyOpenSSL uses of <openssl/dtls1.h>. */
+/* What cryptography offers of <openssl/dtls1.h>. */
 
 #define DTLS1_COOKIE_LENGTH ...

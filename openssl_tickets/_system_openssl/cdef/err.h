@@ -1,6 +1,8 @@
-/* What pyOpenSSL uses of <openssl/err.h>. */
+/* What cryptography offers of <openssl/err.h>. */
 
 #define ERR_LIB_EVP ...
+#define ERR_LIB_PKCS12 ...
+#define ERR_LIB_PROV ...
 
 void ERR_clear_error(void);
 const char *ERR_func_error_string(unsigned long e);

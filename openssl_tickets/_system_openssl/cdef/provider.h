@@ -1,6 +1,9 @@
-/* What this package uses of <openssl/provider.h> to give pyOpenSSL the algorithms it expects. */
+/* What cryptography offers of <openssl/provider.h> and <openssl/proverr.h>. */
 
-typedef ... OSSL_LIB_CTX;
-typedef ... OSSL_PROVIDER;
+#define PROV_R_BAD_DECRYPT ...
+#define PROV_R_WRONG_FINAL_BLOCK_LENGTH ...
+#define PROV_R_XTS_DUPLICATED_KEYS ...
 
+OSSL_PROVIDER *OSSL_PROVIDER_load(OSSL_LIB_CTX *, const char *name);
 OSSL_PROVIDER *OSSL_PROVIDER_try_load(OSSL_LIB_CTX *libctx, const char *name, int retain_fallbacks);
+int OSSL_PROVIDER_unload(OSSL_PROVIDER *prov);

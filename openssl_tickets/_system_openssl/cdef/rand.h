@@ -1,4 +1,5 @@
-/* What pyOpenSSL uses of <openssl/rand.h>. */
+/* What cryptography offers of <openssl/rand.h>. */
 
 void RAND_add(const void *buf, int num, double randomness);
+int RAND_bytes(unsigned char *buf, int num);
 int RAND_status(void);

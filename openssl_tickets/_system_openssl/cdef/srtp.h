@@ -1,4 +1,4 @@
-/* What pyOpenSSL uses of <openssl/srtp.h>. */
+/* What cryptography offers of <openssl/srtp.h>. */
 
 typedef struct {
     const char *name;
@@ -7,3 +7,4 @@ typedef struct {
 
 int SSL_CTX_set_tlsext_use_srtp(SSL_CTX *ctx, const char *profiles);
 SRTP_PROTECTION_PROFILE *SSL_get_selected_srtp_profile(SSL *s);
+int SSL_set_tlsext_use_srtp(SSL *ssl, const char *profiles);

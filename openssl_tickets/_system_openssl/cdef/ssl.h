@@ -1,18 +1,22 @@
-/* What pyOpenSSL and mitmproxy use of <openssl/ssl.h>. */
+/* What cryptography offers of <openssl/ssl.h>. */
 
-typedef ... SSL;
-typedef ... SSL_CTX;
-typedef ... SSL_METHOD;
-typedef ... SSL_CIPHER;
-typedef ... SSL_SESSION;
 typedef int (*SSL_CTX_alpn_select_cb_func)(SSL *, const unsigned char **, unsigned char *,
                                            const unsigned char *, unsigned int, void *);
 typedef void (*SSL_CTX_keylog_cb_func)(const SSL *, const char *);
 typedef int (*SSL_verify_cb)(int, X509_STORE_CTX *);
+typedef int (*custom_ext_add_cb)(SSL *, unsigned int, const unsigned char **, size_t *, int *,
+                                 void *);
+typedef void (*custom_ext_free_cb)(SSL *, unsigned int, const unsigned char *, void *);
+typedef int (*custom_ext_parse_cb)(SSL *, unsigned int, const unsigned char *, size_t, int *,
+                                   void *);
+typedef unsigned int (*SSL_psk_client_cb_func)(SSL *, const char *, char *, unsigned int,
+                                               unsigned char *, unsigned int);
+typedef int (*SSL_psk_find_session_cb_func)(SSL *, const unsigned char *, size_t, SSL_SESSION **);
+typedef unsigned int (*SSL_psk_server_cb_func)(SSL *, const char *, unsigned char *, unsigned int);
+typedef int (*SSL_psk_use_session_cb_func)(SSL *, const EVP_MD *, const unsigned char **, size_t *,
+                                           SSL_SESSION **);
 
-#define Cryptography_HAS_KEYLOG ...
-#define Cryptography_HAS_NEXTPROTONEG ...
-#define Cryptography_HAS_SSL_COOKIE ...
+#define Cryptography_HAS_IMPLICIT_RSA_REJECTION ...
 #define Cryptography_HAS_SSL_GET0_GROUP_NAME ...
 #define Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING ...
 #define SSL3_VERSION ...
@@ -75,8 +79,8 @@ typedef int (*SSL_verify_cb)(int, X509_STORE_CTX *);
 #define SSL_OP_TLS_BLOCK_PADDING_BUG ...
 #define SSL_OP_TLS_D5_BUG ...
 #define SSL_OP_TLS_ROLLBACK_BUG ...
-#define SSL_RECEIVED_SHUTDOWN ...
 #define SSL_R_UNEXPECTED_EOF_WHILE_READING ...
+#define SSL_RECEIVED_SHUTDOWN ...
 #define SSL_SENT_SHUTDOWN ...
 #define SSL_SESS_CACHE_BOTH ...
 #define SSL_SESS_CACHE_CLIENT ...
@@ -96,34 +100,55 @@ typedef int (*SSL_verify_cb)(int, X509_STORE_CTX *);
 #define SSL_VERIFY_FAIL_IF_NO_PEER_CERT ...
 #define SSL_VERIFY_NONE ...
 #define SSL_VERIFY_PEER ...
+#define SSL_VERIFY_POST_HANDSHAKE ...
+#define TLS_ST_BEFORE ...
+#define TLS_ST_OK ...
 
 long Cryptography_DTLSv1_get_timeout(SSL *ssl, time_t *seconds, long *microseconds);
+SSL_SESSION *Cryptography_SSL_SESSION_new(void);
+SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **a, const unsigned char **pp, long length);
 const SSL_METHOD *DTLS_client_method(void);
 size_t DTLS_get_data_mtu(const SSL *s);
 const SSL_METHOD *DTLS_method(void);
 const SSL_METHOD *DTLS_server_method(void);
 long DTLSv1_handle_timeout(SSL *ssl);
 int DTLSv1_listen(SSL *s, BIO_ADDR *client);
+int i2d_SSL_SESSION(const SSL_SESSION *in, unsigned char **pp);
+const SSL_CIPHER *SSL_CIPHER_find(SSL *ssl, const unsigned char *ptr);
 int SSL_CIPHER_get_bits(const SSL_CIPHER *c, int *alg_bits);
 const char *SSL_CIPHER_get_name(const SSL_CIPHER *c);
 const char *SSL_CIPHER_get_version(const SSL_CIPHER *c);
+long SSL_clear_mode(SSL *ssl, long mode);
 int SSL_CTX_add_client_CA(SSL_CTX *ctx, X509 *x);
+int SSL_CTX_add_client_custom_ext(SSL_CTX *ctx, unsigned int ext_type, custom_ext_add_cb add_cb,
+                                  custom_ext_free_cb free_cb, void *add_arg, custom_ext_parse_cb
+                                  parse_cb, void *parse_arg);
 long SSL_CTX_add_extra_chain_cert(SSL_CTX *ctx, X509 *x509);
+int SSL_CTX_add_server_custom_ext(SSL_CTX *ctx, unsigned int ext_type, custom_ext_add_cb add_cb,
+                                  custom_ext_free_cb free_cb, void *add_arg, custom_ext_parse_cb
+                                  parse_cb, void *parse_arg);
 int SSL_CTX_check_private_key(const SSL_CTX *ctx);
 long SSL_CTX_clear_mode(SSL_CTX *ctx, long mode);
 void SSL_CTX_free(SSL_CTX *);
+X509_VERIFY_PARAM *SSL_CTX_get0_param(SSL_CTX *ctx);
 X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *);
+SSL_CTX_keylog_cb_func SSL_CTX_get_keylog_callback(const SSL_CTX *ctx);
+uint64_t SSL_CTX_get_options(const SSL_CTX *ctx);
 long SSL_CTX_get_session_cache_mode(SSL_CTX *ctx);
 long SSL_CTX_get_timeout(const SSL_CTX *ctx);
 int SSL_CTX_get_verify_depth(const SSL_CTX *ctx);
 int SSL_CTX_get_verify_mode(const SSL_CTX *ctx);
 int SSL_CTX_load_verify_locations(SSL_CTX *ctx, const char *CAfile, const char *CApath);
 SSL_CTX *SSL_CTX_new(const SSL_METHOD *meth);
+long SSL_CTX_set1_curves_list(SSL_CTX *ctx, const char *list);
+long SSL_CTX_set1_sigalgs_list(SSL_CTX *ctx, const char *str);
 int SSL_CTX_set_alpn_protos(SSL_CTX *ctx, const unsigned char *protos, unsigned int protos_len);
 void SSL_CTX_set_alpn_select_cb(SSL_CTX *ctx, SSL_CTX_alpn_select_cb_func cb, void *arg);
+void SSL_CTX_set_cert_cb(SSL_CTX *c, int (*cb)(SSL *ssl, void *arg), void *arg);
+void SSL_CTX_set_cert_store(SSL_CTX *, X509_STORE *);
 int SSL_CTX_set_cipher_list(SSL_CTX *, const char *str);
 int SSL_CTX_set_ciphersuites(SSL_CTX *ctx, const char *str);
-void SSL_CTX_set_client_CA_list(SSL_CTX *ctx, STACK_OF_X509_NAME *name_list);
+void SSL_CTX_set_client_CA_list(SSL_CTX *ctx, Cryptography_STACK_OF_X509_NAME *name_list);
 void SSL_CTX_set_cookie_generate_cb(SSL_CTX *ctx, int (*app_gen_cookie_cb)(SSL *ssl, unsigned char
                                     *cookie, unsigned int *cookie_len));
 void SSL_CTX_set_cookie_verify_cb(SSL_CTX *ctx, int (*app_verify_cookie_cb)(SSL *ssl, const unsigned
@@ -132,10 +157,19 @@ void SSL_CTX_set_default_passwd_cb(SSL_CTX *ctx, pem_password_cb *cb);
 int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx);
 void SSL_CTX_set_info_callback(SSL_CTX *ctx, void (*cb)(const SSL *ssl, int type, int val));
 void SSL_CTX_set_keylog_callback(SSL_CTX *ctx, SSL_CTX_keylog_cb_func cb);
+int SSL_CTX_set_max_early_data(SSL_CTX *ctx, uint32_t max_early_data);
 int SSL_CTX_set_max_proto_version(SSL_CTX *ctx, int version);
 int SSL_CTX_set_min_proto_version(SSL_CTX *ctx, int version);
 long SSL_CTX_set_mode(SSL_CTX *ctx, long mode);
+void SSL_CTX_set_msg_callback(SSL_CTX *ctx, void (*cb)(int write_p, int version, int content_type,
+                              const void *buf, size_t len, SSL *ssl, void *arg));
+void SSL_CTX_set_msg_callback_arg(SSL_CTX *ctx, void *arg);
 uint64_t SSL_CTX_set_options(SSL_CTX *ctx, uint64_t op);
+void SSL_CTX_set_post_handshake_auth(SSL_CTX *ctx, int val);
+void SSL_CTX_set_psk_client_callback(SSL_CTX *ctx, SSL_psk_client_cb_func cb);
+void SSL_CTX_set_psk_find_session_callback(SSL_CTX *ctx, SSL_psk_find_session_cb_func cb);
+void SSL_CTX_set_psk_server_callback(SSL_CTX *ctx, SSL_psk_server_cb_func cb);
+void SSL_CTX_set_psk_use_session_callback(SSL_CTX *ctx, SSL_psk_use_session_cb_func cb);
 long SSL_CTX_set_session_cache_mode(SSL_CTX *ctx, long mode);
 int SSL_CTX_set_session_id_context(SSL_CTX *ctx, const unsigned char *sid_ctx, unsigned int
                                    sid_ctx_len);
@@ -152,22 +186,26 @@ int SSL_CTX_use_certificate_chain_file(SSL_CTX *ctx, const char *file);
 int SSL_CTX_use_certificate_file(SSL_CTX *ctx, const char *file, int type);
 int SSL_CTX_use_PrivateKey(SSL_CTX *ctx, EVP_PKEY *pkey);
 int SSL_CTX_use_PrivateKey_file(SSL_CTX *ctx, const char *file, int type);
+int SSL_CTX_use_psk_identity_hint(SSL_CTX *ctx, const char *identity_hint);
 int SSL_do_handshake(SSL *s);
+int SSL_extension_supported(unsigned int ext_type);
 void SSL_free(SSL *ssl);
 void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *len);
 const char *SSL_get0_group_name(SSL *s);
 X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl);
-STACK_OF_X509 *SSL_get0_verified_chain(const SSL *s);
+Cryptography_STACK_OF_X509 *SSL_get0_verified_chain(const SSL *s);
 SSL_SESSION *SSL_get1_session(SSL *ssl);
 X509 *SSL_get_certificate(const SSL *ssl);
 const char *SSL_get_cipher_list(const SSL *s, int n);
-STACK_OF_X509_NAME *SSL_get_client_CA_list(const SSL *s);
+Cryptography_STACK_OF_X509_NAME *SSL_get_client_CA_list(const SSL *s);
 size_t SSL_get_client_random(const SSL *ssl, unsigned char *out, size_t outlen);
 const SSL_CIPHER *SSL_get_current_cipher(const SSL *s);
 int SSL_get_error(const SSL *s, int ret_code);
 int SSL_get_ex_data_X509_STORE_CTX_idx(void);
+long SSL_get_extms_support(SSL *ssl);
 size_t SSL_get_finished(const SSL *s, void *buf, size_t count);
-STACK_OF_X509 *SSL_get_peer_cert_chain(const SSL *s);
+uint64_t SSL_get_options(const SSL *s);
+Cryptography_STACK_OF_X509 *SSL_get_peer_cert_chain(const SSL *s);
 X509 *SSL_get_peer_certificate(const SSL *s);
 size_t SSL_get_peer_finished(const SSL *s, void *buf, size_t count);
 size_t SSL_get_server_random(const SSL *ssl, unsigned char *out, size_t outlen);
@@ -177,24 +215,33 @@ long SSL_get_tlsext_status_ocsp_resp(SSL *ssl, const unsigned char **resp);
 int SSL_get_verify_mode(const SSL *s);
 long SSL_get_verify_result(const SSL *ssl);
 const char *SSL_get_version(const SSL *s);
-STACK_OF_X509_NAME *SSL_load_client_CA_file(const char *file);
+Cryptography_STACK_OF_X509_NAME *SSL_load_client_CA_file(const char *file);
 SSL *SSL_new(SSL_CTX *ctx);
 int SSL_peek(SSL *ssl, void *buf, int num);
 int SSL_pending(const SSL *s);
 int SSL_read(SSL *ssl, void *buf, int num);
+int SSL_read_early_data(SSL *s, void *buf, size_t num, size_t *readbytes);
 int SSL_renegotiate(SSL *s);
 int SSL_renegotiate_pending(const SSL *s);
 void SSL_SESSION_free(SSL_SESSION *ses);
 size_t SSL_SESSION_get_master_key(const SSL_SESSION *sess, unsigned char *out, size_t outlen);
+uint32_t SSL_SESSION_get_max_early_data(const SSL_SESSION *s);
+int SSL_session_reused(const SSL *s);
+int SSL_SESSION_set1_master_key(SSL_SESSION *sess, const unsigned char *in, size_t len);
+int SSL_SESSION_set_cipher(SSL_SESSION *s, const SSL_CIPHER *cipher);
+int SSL_SESSION_set_protocol_version(SSL_SESSION *s, int version);
+long SSL_set1_curves_list(SSL *ssl, const char *list);
 void SSL_set_accept_state(SSL *s);
 int SSL_set_alpn_protos(SSL *ssl, const unsigned char *protos, unsigned int protos_len);
 void SSL_set_bio(SSL *s, BIO *rbio, BIO *wbio);
+void SSL_set_cert_cb(SSL *s, int (*cb)(SSL *ssl, void *arg), void *arg);
 void SSL_set_connect_state(SSL *s);
 int SSL_set_fd(SSL *s, int fd);
 void SSL_set_info_callback(SSL *ssl, void (*cb)(const SSL *ssl, int type, int val));
 long SSL_set_mode(SSL *ssl, long mode);
 long SSL_set_mtu(SSL *ssl, long mtu);
 uint64_t SSL_set_options(SSL *s, uint64_t op);
+void SSL_set_post_handshake_auth(SSL *s, int val);
 int SSL_set_session(SSL *to, SSL_SESSION *session);
 void SSL_set_shutdown(SSL *ssl, int mode);
 SSL_CTX *SSL_set_SSL_CTX(SSL *ssl, SSL_CTX *ctx);
@@ -207,10 +254,12 @@ const char *SSL_state_string_long(const SSL *s);
 long SSL_total_renegotiations(SSL *ssl);
 int SSL_use_certificate(SSL *ssl, X509 *x);
 int SSL_use_PrivateKey(SSL *ssl, EVP_PKEY *pkey);
+int SSL_verify_client_post_handshake(SSL *s);
 int SSL_version(const SSL *ssl);
 int SSL_want_read(const SSL *s);
 int SSL_want_write(const SSL *s);
 int SSL_write(SSL *ssl, const void *buf, int num);
+int SSL_write_early_data(SSL *s, const void *buf, size_t num, size_t *written);
 const SSL_METHOD *TLS_client_method(void);
 const SSL_METHOD *TLS_method(void);
 const SSL_METHOD *TLS_server_method(void);

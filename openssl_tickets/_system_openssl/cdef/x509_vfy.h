@@ -1,9 +1,6 @@
-/* What pyOpenSSL and mitmproxy use of <openssl/x509_vfy.h>. */
+/* What cryptography offers of <openssl/x509_vfy.h>. */
 
-typedef ... X509_STORE;
-typedef ... X509_STORE_CTX;
-typedef ... STACK_OF_X509_OBJECT;
-typedef ... X509_VERIFY_PARAM;
+typedef int (*X509_STORE_CTX_get_issuer_fn)(X509 **issuer, X509_STORE_CTX *ctx, X509 *x);
 
 #define X509_V_ERR_AKID_ISSUER_SERIAL_MISMATCH ...
 #define X509_V_ERR_AKID_SKID_MISMATCH ...
@@ -68,34 +65,42 @@ typedef ... X509_VERIFY_PARAM;
 #define X509_V_FLAG_EXPLICIT_POLICY ...
 #define X509_V_FLAG_IGNORE_CRITICAL ...
 #define X509_V_FLAG_INHIBIT_MAP ...
+#define X509_V_FLAG_NOTIFY_POLICY ...
 #define X509_V_FLAG_PARTIAL_CHAIN ...
 #define X509_V_FLAG_POLICY_CHECK ...
 #define X509_V_FLAG_X509_STRICT ...
 #define X509_V_OK ...
 
+int sk_X509_OBJECT_num(const Cryptography_STACK_OF_X509_OBJECT *sk);
 int X509_STORE_add_cert(X509_STORE *ctx, X509 *x);
 int X509_STORE_add_crl(X509_STORE *ctx, X509_CRL *x);
+void X509_STORE_CTX_cleanup(X509_STORE_CTX *ctx);
 void X509_STORE_CTX_free(X509_STORE_CTX *ctx);
-STACK_OF_X509 *X509_STORE_CTX_get1_chain(const X509_STORE_CTX *ctx);
+X509 *X509_STORE_CTX_get0_cert(const X509_STORE_CTX *ctx);
+Cryptography_STACK_OF_X509 *X509_STORE_CTX_get1_chain(const X509_STORE_CTX *ctx);
 X509 *X509_STORE_CTX_get_current_cert(const X509_STORE_CTX *ctx);
 int X509_STORE_CTX_get_error(const X509_STORE_CTX *ctx);
 int X509_STORE_CTX_get_error_depth(const X509_STORE_CTX *ctx);
 void *X509_STORE_CTX_get_ex_data(const X509_STORE_CTX *ctx, int idx);
-int X509_STORE_CTX_init(X509_STORE_CTX *ctx, X509_STORE *trust_store, X509 *target, STACK_OF_X509
-                        *untrusted);
+int X509_STORE_CTX_init(X509_STORE_CTX *ctx, X509_STORE *trust_store, X509 *target,
+                        Cryptography_STACK_OF_X509 *untrusted);
 X509_STORE_CTX *X509_STORE_CTX_new(void);
 void X509_STORE_CTX_set_error(X509_STORE_CTX *ctx, int s);
 void X509_STORE_free(X509_STORE *v);
+Cryptography_STACK_OF_X509_OBJECT *X509_STORE_get0_objects(const X509_STORE *v);
 int X509_STORE_load_locations(X509_STORE *ctx, const char *file, const char *dir);
-STACK_OF_X509_OBJECT *X509_STORE_get0_objects(const X509_STORE *v);
 X509_STORE *X509_STORE_new(void);
 int X509_STORE_set1_param(X509_STORE *ctx, const X509_VERIFY_PARAM *pm);
+int X509_STORE_set_default_paths(X509_STORE *ctx);
 int X509_STORE_set_flags(X509_STORE *ctx, unsigned long flags);
-int sk_X509_OBJECT_num(const STACK_OF_X509_OBJECT *sk);
+void X509_STORE_set_get_issuer(X509_STORE *ctx, X509_STORE_CTX_get_issuer_fn get_issuer);
+int X509_STORE_set_purpose(X509_STORE *ctx, int purpose);
+int X509_STORE_up_ref(X509_STORE *v);
 int X509_verify_cert(X509_STORE_CTX *ctx);
 void X509_VERIFY_PARAM_free(X509_VERIFY_PARAM *param);
 X509_VERIFY_PARAM *X509_VERIFY_PARAM_new(void);
 int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *param, const char *name, size_t namelen);
 int X509_VERIFY_PARAM_set1_ip(X509_VERIFY_PARAM *param, const unsigned char *ip, size_t iplen);
+int X509_VERIFY_PARAM_set_flags(X509_VERIFY_PARAM *param, unsigned long flags);
 void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *param, unsigned int flags);
 void X509_VERIFY_PARAM_set_time(X509_VERIFY_PARAM *param, time_t t);
