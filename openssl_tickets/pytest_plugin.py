@@ -8,7 +8,9 @@ imported until a test asks for one of them.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
     from openssl_tickets.s_client import SClient, SClientResult
 
 __all__ = ["SClientFactory", "TLSServer", "s_client", "tls_certificate", "tls_server"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Puts pytest-xdist's workers on the libssl that ``run`` has put this process on."""
+    if "openssl_tickets._system_openssl._pyopenssl" in sys.modules:
+        others = os.environ.get("PYTEST_PLUGINS", "").split(",")
+        plugins = ",".join(["openssl_tickets.system", *filter(None, others)])
+        for spec in specs:
+            spec.env["PYTEST_PLUGINS"] = plugins
 
 
 @pytest.fixture(scope="session")

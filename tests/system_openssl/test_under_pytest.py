@@ -77,11 +77,16 @@ def seen(folder: Path) -> dict[str, set[str]]:
     return {worker: {file for who, file in lines if who == worker} for worker, _ in lines}
 
 
-def test_run_where_warnings_are_errors(folder: Path) -> None:
-    """``run -m pytest`` gets to the tests, though the package is imported before pytest."""
-    result = run(folder, *RUN, "-m", "pytest", "-p", "no:cacheprovider")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_run_where_warnings_are_errors(folder: Path, workers: tuple[str, ...]) -> None:
+    """
+    ``run -m pytest`` gets to the tests, though the package is imported before pytest, and its
+    workers are on the system's libssl as well.
+    """
+    result = run(folder, *RUN, "-m", "pytest", *workers, "-p", "no:cacheprovider")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert seen(folder) == {"alone": {shared_object.our_libssl()}}
+    names = ["gw0", "gw1"] if workers else ["alone"]
+    assert seen(folder) == {name: {shared_object.our_libssl()} for name in names}
 
 
 @pytest.mark.parametrize("start", [("-m", "pytest"), (*RUN, "-m", "pytest")], ids=["", "run"])
