@@ -125,17 +125,14 @@ class TestTheRest:
     def test_untrusted_certificate(self, s_server: Server, saved: Path, version: Any) -> None:
         """A server that no CA vouches for is reported, in a resumption as in the handshake."""
         with s_server() as port:
-            seen, resumed = (
-                run(
-                    "127.0.0.1",
-                    port,
-                    tls_version=version,
-                    tickets=tickets,
-                    extra_args=["-no-CAfile", "-no-CApath"],
-                    **{option: saved},
-                )
-                for option, tickets in (("sess_out", 1), ("sess_in", 0))
-            )
+            options: Any = {
+                "tls_version": version,
+                "extra_args": ["-no-CAfile", "-no-CApath"],
+                "tickets": 1,
+            }
+            seen = run("127.0.0.1", port, sess_out=saved, **options)
+            options["tickets"] = 0
+            resumed = run("127.0.0.1", port, sess_in=saved, send=b"a\n", wait_for=b"a", **options)
         assert resumed.reused
         assert seen.verify_code in {20, 21}
         assert seen.verify_error == "unable to verify the first certificate"

@@ -82,7 +82,7 @@ def test_waiting_behind_much_data(python_server: Server) -> None:
     size, searched = 8_000_000, 0
 
     class Counting(bytearray):
-        def find(self, *arguments: Any) -> int:  # type: ignore[override]
+        def find(self, *arguments: Any) -> int:
             nonlocal searched
             searched += len(self) - arguments[1]
             return super().find(*arguments)
