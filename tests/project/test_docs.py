@@ -421,9 +421,7 @@ def test_errors(
     with tls.Server(server_context, serve) as server:
         options: dict[str, Any] = {"tls_version": "1.3", "wait_for": b"hello"}
         s_client.run("127.0.0.1", server.port, sess_out="session.pem", **options)
-        seen = s_client.run(
-            "127.0.0.1", server.port, sess_in="session.pem", check=False, **options
-        )
+        seen = s_client.run("127.0.0.1", server.port, sess_in="session.pem", check=False, **options)
     assert server.errors == []
     assert capsys.readouterr().out == "not today\n"
     assert seen.alert is not None
