@@ -45,6 +45,7 @@ _REFUSED = {
     ),
     "ign_eof": "the program is ended by the end of its input",
     **dict.fromkeys(("adv", "no-interactive"), "what is sent is the program's input, as it is"),
+    **dict.fromkeys(("dtls", "dtls1", "dtls1_2", "sctp", "quic"), "only TLS is understood here"),
     "reconnect": "this is one connection: run it again with sess_in",
 }
 

@@ -107,7 +107,7 @@ class Transcript:
         """Takes in a message that the server sent."""
         body = bytes(message.body)
         if message.is_alert:
-            self._alert = _alert(body, message.is_tls13) or self._alert
+            self._alert = _alert(body) or self._alert
         elif body[0] == _NEW_SESSION_TICKET:
             self.tickets += _tickets(body[4:], message.is_tls13)
         elif body[0] == _FINISHED:
@@ -163,15 +163,10 @@ class _Message:
         self.body = bytearray()
 
 
-def _alert(body: bytes, is_tls13: bool) -> Alert | None:
-    """Returns a fatal alert; in TLS 1.3 all but two are, whatever level they say they have."""
+def _alert(body: bytes) -> Alert | None:
+    """Returns an alert if it is fatal."""
     level, number = body[0], body[-1]
-    if level == _FATAL or (is_tls13 and _ALERT_NAMES.get(number) not in _ORDERLY):
-        return Alert(number, _ALERT_NAMES.get(number, "unknown"))
-    return None
-
-
-_ORDERLY = ("close_notify", "user_canceled")
+    return Alert(number, _ALERT_NAMES.get(number, "unknown")) if level == _FATAL else None
 
 
 def _tickets(body: bytes, is_tls13: bool) -> list[Ticket]:

@@ -99,6 +99,7 @@ def test_program_ends_before_it_connects(tmp_path: Path) -> None:
                 *("-quiet", "--quiet", "-brief", "-debug", "-msg", "-msgfile=x", "-trace"),
                 *("-reconnect", "-ign_eof", "-adv", "-no-interactive", "-prexit", "-showcerts"),
                 *("-tlsextdebug", "-keymatexport", "-keymatexportlen"),
+                *("-dtls", "-dtls1", "-dtls1_2", "-sctp", "-quic"),
             )
         ),
         ({"timeout": "5"}, TypeError, "timeout must be a number of seconds, not str: '5'"),
