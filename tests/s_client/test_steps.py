@@ -48,6 +48,26 @@ def test_tickets_and_data(python_server: Server) -> None:
     assert seen.exit_code == 0
 
 
+def test_tickets_are_there_before_the_data_that_follows(python_server: Server) -> None:
+    """However fast they come, what was sent before some data is there when the data is."""
+
+    def serve(connection: Any) -> None:
+        for number in range(200):
+            connection.new_session_ticket()
+            connection.sendall(b"<%d>" % number)
+
+    def set_up(context: Any) -> None:
+        context.set_num_tickets(0)
+
+    with (
+        python_server(serve, set_up) as port,
+        SClient("127.0.0.1", port, tls_version="1.3") as client,
+    ):
+        for number in range(200):
+            client.wait_for(b"<%d>" % number)
+            assert len(client.wait_for_tickets(0)) > number
+
+
 @pytest.mark.parametrize("line", [b"Quit", b"Redo", b"Key", b"key", b"Q", b"R", b"K", b"k", b"{q}"])
 def test_lines_like_commands(s_server: Server, line: bytes) -> None:
     """Lines that s_client could take for its own commands are sent like any other."""
