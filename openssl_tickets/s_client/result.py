@@ -52,7 +52,8 @@ class SClientResult:
     #: the errno if the connection broke (104, ECONNRESET, for example).
     #: Negative: the signal that it was killed with.
     exit_code: int
-    #: What the program says about the connection, and the server's data, as they came.
+    #: What the program says about the connection (``-brief``, and what it would say without that
+    #: of ALPN and early data), and the server's data, as they came.
     output: str = field(repr=False)
     #: The application protocol that the server chose (``-alpn``); None if it chose none.
     alpn: str | None = None

@@ -85,14 +85,14 @@ class Transcript:
 
     def feed(self, stdout: bytes, stderr: bytes, messages: bytes) -> None:
         """Takes in more; the other two have all that was written before *stdout* was."""
-        self._output += stderr + stdout
-        self._stderr += stderr
-        self.data += stdout
         if messages:
             self.connected = True
             *lines, self._line = (self._line + messages).split(b"\n")
             for line in lines:
                 self._feed_line(line)
+        self._output += stderr + stdout
+        self._stderr += stderr
+        self.data += stdout
 
     def _feed_line(self, line: bytes) -> None:
         if not line.startswith(b" "):
@@ -118,9 +118,13 @@ class Transcript:
             self._take_extensions(_extensions(body))
 
     def _take_extensions(self, extensions: dict[int, bytes]) -> None:
+        # With -brief, s_client does not say these two: here are its words without.
         if _ALPN in extensions:  # a list of one name: two lengths stand before it
             self._alpn = extensions[_ALPN][3:].decode("ascii", "backslashreplace")
-        self._early_data_accepted |= _EARLY_DATA in extensions
+            self._output += f"ALPN protocol: {self._alpn}\n".encode()
+        if _EARLY_DATA in extensions:
+            self._early_data_accepted = True
+            self._output += b"Early data was accepted\n"
 
     @property
     def session_is_lost(self) -> bool:

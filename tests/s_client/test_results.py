@@ -165,6 +165,7 @@ class TestTheRest:
                 "127.0.0.1", port, tls_version=version, tickets=1, extra_args=["-alpn", "h2,h3"]
             )
         assert seen.alpn == "h3"
+        assert "ALPN protocol: h3\n" in seen.output
 
     def test_early_data(self, s_server: Server, saved: Path, tmp_path: Path) -> None:
         """Whether early data was accepted is in the result."""
@@ -176,6 +177,7 @@ class TestTheRest:
                 "127.0.0.1", port, sess_in=saved, tickets=1, extra_args=["-early_data", str(early)]
             )
         assert (seen.reused, seen.early_data_accepted) == (True, True)
+        assert "Early data was accepted\n" in seen.output
 
     def test_plain_frozen_data(self, s_server: Server) -> None:
         """A result compares by value, cannot be changed, and does not show what was sent."""
