@@ -88,8 +88,9 @@ def python_server(server_file: Path) -> Callable[..., AbstractContextManager[int
     ) -> Iterator[int]:
         def serve_and_read(connection: Any) -> None:
             serve(connection)
-            while read(connection):
-                pass
+            with contextlib.suppress(SSL.SysCallError):  # what serve() has cut
+                while read(connection):
+                    pass
 
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_privatekey_file(str(server_file))

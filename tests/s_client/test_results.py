@@ -232,7 +232,7 @@ class TestServerThatEnds:
 
     def test_a_cut_connection(self, python_server: Server) -> None:
         """A connection that is cut without a close_notify ends with exit code 1."""
-        with python_server(lambda each: each.sock_shutdown(socket.SHUT_WR)) as port:
+        with python_server(lambda each: each.sock_shutdown(socket.SHUT_RDWR)) as port:
             seen = run("127.0.0.1", port, wait_for=b"never", check=False)
         assert (seen.exit_code, seen.alert, seen.protocol) == (1, None, "TLSv1.3")
         assert seen.missing == ("b'never' from the server",)
