@@ -35,6 +35,11 @@ hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI"):
+        config.option.require_openssl = True  # of our own plugin
+
+
 def pytest_report_header() -> list[str]:
     """Names every library in play, and where it comes from."""
     import cryptography

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import _openssl_tickets_pytest
+import openssl_tickets
 from tests.support.shell import TIMEOUT, examples
 
 pytestmark = pytest.mark.slow
@@ -107,28 +110,83 @@ def test_context(tls_server):
     assert "tls_server needs an ssl.SSLContext" in output
 
 
-def test_no_openssl_program(tmp_path: Path) -> None:
-    """Without the openssl program the tests that need it are skipped, and say so."""
-    status, output = run(tmp_path, STDLIB + "def test_it(context, s_client): 1 / 0\n", PATH="/none")
-    assert status == 0, output
-    assert "1 skipped" in output
+@pytest.mark.parametrize(
+    ("options", "status", "outcome"), [("", 0, "1 skipped"), ("--require-openssl", 1, "1 error")]
+)
+def test_no_openssl_program(tmp_path: Path, options: str, status: int, outcome: str) -> None:
+    """Without the openssl program the tests that need it are skipped, or fail if told so."""
+    seen, output = run(
+        tmp_path,
+        STDLIB + "def test_it(context, s_client): 1 / 0\n",
+        PATH="/none",
+        PYTEST_ADDOPTS=options,
+    )
+    assert seen == status, output
+    assert outcome in output
     assert "there is no openssl program on the PATH: install OpenSSL" in output
 
 
-def test_it_is_cheap(tmp_path: Path) -> None:
-    """A run that does not use the fixtures loads neither pyOpenSSL, nor ssl for them."""
+def test_our_own_tests_need_openssl_in_ci(pytestconfig: pytest.Config) -> None:
+    """Where CI is set, our own tests fail without the program."""
+    assert pytestconfig.getoption("--require-openssl") == bool(os.environ.get("CI"))
+
+
+def test_what_comes_too_late_fails(tmp_path: Path) -> None:
+    """A wait that the server ends is no success, and unknown arguments are none at all."""
+    status, output = run(
+        tmp_path,
+        STDLIB
+        + """
+def serve(connection):
+    connection.sendall(b"hello")
+
+def test_wait_for(context, tls_server, s_client):
+    s_client(tls_server(context, serve), wait_for=b"never")
+
+def test_tickets(context, tls_server, s_client):
+    s_client(tls_server(context, serve), tickets=3)
+
+def test_unchecked(context, tls_server, s_client):
+    assert s_client(tls_server(context, serve), tickets=3, check=False).missing
+
+def test_unknown(s_client):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'whatever'"):
+        s_client(1, whatever=3)
+""",
+    )
+    assert status == 1, output
+    assert "2 failed, 2 passed" in output
+    assert "ended before b'never' from the server" in output
+    assert "ended before ticket number 3" in output
+
+
+def test_libssl_that_does_not_load(tmp_path: Path) -> None:
+    """It stops only the tests that use the fixtures, and those say why."""
+    broken = tmp_path / "broken"
+    package = Path(openssl_tickets.__file__).parent
+    shutil.copytree(package, broken / package.name)
+    shutil.copy(Path(_openssl_tickets_pytest.__file__), broken)
+    (library,) = (broken / package.name / "_native").glob("_libssl*.so")
+    library.write_bytes(b"no library")
+    tests = "def test_other(): pass\ndef test_ours(s_client): pass\n"
+    status, output = run(tmp_path, tests, PYTHONPATH=str(broken))
+    assert status == 1, output
+    assert "1 passed, 1 error" in output
+    assert re.search(r"ImportError: .*/_libssl[\w.]*\.so: ", output)
+
+
+def test_it_is_cheap() -> None:
+    """A run that does not use the fixtures loads neither this package nor a library for it."""
     program = (
-        "import sys; before = set(sys.modules); import pytest; ours = set(sys.modules)\n"
-        f"import {PLUGIN}\n"
-        "print(sorted({'ssl', '_ssl', 'OpenSSL', 'cryptography', 'asyncio', 'subprocess'}"
-        " & (set(sys.modules) - ours)))"
+        "import sys; import pytest; ours = set(sys.modules)\n"
+        f"import {_openssl_tickets_pytest.__name__}\n"
+        "print(sorted(set(sys.modules) - ours))"
     )
     output = subprocess.check_output([sys.executable, "-I", "-c", program], text=True)
-    assert output == "[]\n"
+    assert output == "['_openssl_tickets_pytest']\n"
 
 
 def test_entry_point() -> None:
     """pytest finds the plugin by itself, under the name that -p takes too."""
     found = importlib.metadata.entry_points(group="pytest11", name=PLUGIN)
-    assert {each.value for each in found} == {PLUGIN}
-    assert re.fullmatch(r"[\w.]+", PLUGIN)
+    assert {each.value for each in found} == {_openssl_tickets_pytest.__name__}

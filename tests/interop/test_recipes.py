@@ -342,6 +342,7 @@ class TestServerName:
                 names,
                 send=b"hello\n",
                 wait_for=b"nothing of the kind",
+                check=False,
                 server_name=name,
                 ca_file=ca_file,
                 tls_version="1.2" if version == "1.2" else "1.3",

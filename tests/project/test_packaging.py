@@ -166,7 +166,7 @@ def test_wheel_holds_the_package(tracked: list[str], checkout: Path, tmp_path: P
     """A wheel holds the package's Python and types, and neither C nor declarations."""
     setup(checkout, "build_py", "--build-lib", str(tmp_path))
     built = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
-    package = re.compile(r"openssl_tickets/.*\.(py|pyi|typed)")
+    package = re.compile(r"(openssl_tickets/.*|_openssl_tickets_pytest)\.(py|pyi|typed)")
     assert built == {name for name in tracked if package.fullmatch(name)}
 
 

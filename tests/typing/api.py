@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from openssl_tickets import (
     stdlib,
     ticket_key_files,
 )
+from openssl_tickets.pytest_plugin import SClientFactory, TLSServer
 from openssl_tickets.redis_keys import RedisTicketKeys
-from openssl_tickets.s_client import Alert, SClient, SClientResult, Ticket, run
+from openssl_tickets.s_client import Alert, SClient, SClientOptions, SClientResult, Ticket, run
 
 version: str = openssl_tickets.OPENSSL_VERSION
 
@@ -223,7 +225,24 @@ alert: Alert | None = result.alert
 with SClient("127.0.0.1", 4433) as client:
     client.wait_for_tickets(1)
     client.send(b"data")
+missing: tuple[str, ...] = run("127.0.0.1", 4433, wait_for=b"hello", check=False).missing
+options: SClientOptions = {"tls_version": "1.3", "sess_in": Path("session.pem")}
+run("127.0.0.1", 4433, tickets=1, **options)
 run("127.0.0.1", 4433, tls_version="1.1")  # type: ignore[arg-type]
+run("127.0.0.1", 4433, whatever=3)  # type: ignore[call-arg]
+SClient("127.0.0.1", 4433, tickets=1)  # type: ignore[call-arg]
+
+
+def test_of_a_user(tls_server: Callable[..., TLSServer], s_client: SClientFactory) -> None:
+    server = tls_server(context)
+    seen: SClientResult = s_client(server, tickets=1, wait_for=b"hello", check=False, **options)
+    seen = s_client(server.port, timeout=seen.exit_code)
+    in_steps: SClient = s_client.connect(server, **options)
+    in_steps.send(b"data")
+    s_client(server, whatever=3)  # type: ignore[call-arg]
+    s_client(server, tickets="3")  # type: ignore[arg-type]
+    s_client.connect(server, wait_for=b"hello")  # type: ignore[call-arg]
+
 
 # Ticket keys.
 key: TicketKey = TicketKey(b"n" * 16, b"h" * 32, b"a" * 32)

@@ -1,0 +1,437 @@
+"""One connection: in one call, or in steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import re
+import subprocess
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from openssl_tickets.s_client.arguments import (
+    SClientOptions,
+    address,
+    check_bytes,
+    check_count,
+    checked_path,
+    checked_timeout,
+    command_line,
+)
+from openssl_tickets.s_client.program import Program, find
+from openssl_tickets.s_client.result import (
+    SClientEnded,
+    SClientError,
+    SClientRefused,
+    SClientResult,
+    SClientTimeout,
+    Ticket,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def run(
+    host: str,
+    port: int,
+    *,
+    send: bytes = b"",
+    tickets: int = 0,
+    wait_for: bytes = b"",
+    check: bool = True,
+    **options: Unpack[SClientOptions],
+) -> SClientResult:
+    """
+    Makes one connection with ``openssl s_client`` and returns what it saw.
+
+    It connects, sends *send*, waits for *tickets* and then for *wait_for*, and closes.
+
+    s_client learns of tickets, and in TLS 1.3 of a refusal of its certificate, only after its
+    handshake. So to see how many tickets came, 0 above all, wait for the server's reply, which
+    comes after them; to see an alert, give ``check=False`` and wait for a ticket or a reply that
+    the alert stands in for.
+
+    Args:
+        host, port: as for :class:`SClient`.
+        send: the bytes to send.
+        tickets: how many tickets to wait for, 0 or more.
+        wait_for: the bytes from the server to wait for; empty for none.
+        check: whether it is an error if the connection ends before all that came. If not, the
+            result says in :attr:`~SClientResult.missing` what did not come.
+        options: the keyword arguments of :class:`SClient`.
+
+    Returns:
+        What was seen, until all that was waited for had come or the connection ended.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type, or out of range.
+        SClientNotFound: there is no such *program*.
+        SClientRefused: nothing listens there.
+        SClientTimeout: a step took longer than *timeout*, whatever *check* says.
+        SClientEnded: the connection ended before all that was waited for had come; its ``result``
+            has what was seen. Also, whatever *check* says, the program ended before it was
+            connected: it did not like its arguments or one of the files, or could not reach the
+            host.
+        SClientError: the session could not be written to *sess_out*.
+        OSError: the system has no files or processes left.
+
+    Example::
+
+        first = run("127.0.0.1", 4433, tickets=1, sess_out="session.pem")
+        second = run("127.0.0.1", 4433, send=b"hello\\n", wait_for=b"\\n", sess_in="session.pem")
+        assert second.reused
+    """
+    check_count("tickets", tickets)
+    check_bytes("send", send)
+    check_bytes("wait_for", wait_for)
+    ended = None
+    with SClient(host, port, **options) as client:
+        steps: list[tuple[Callable[..., object], bytes | int]] = [
+            (client.send, send),
+            (client.wait_for_tickets, tickets),
+            (client.wait_for, wait_for),
+        ]
+        for step, wanted in steps:
+            try:
+                if wanted:
+                    step(wanted)
+            except SClientEnded as error:
+                ended = ended or error
+        result = client.close()
+    if ended is not None and check:
+        raise SClientEnded(str(ended), result)
+    return result
+
+
+class SClient:
+    """
+    A connection of ``openssl s_client``, in steps.
+
+    The program is connected once this returns; the handshake may still be under way, so that a
+    server in the same thread can accept it now. Its output is read all the time. Leave the
+    ``with`` block, or call :meth:`close`, and the program is gone; if the block is left by an
+    exception (``KeyboardInterrupt`` too), it is killed. So it is if the object is dropped without
+    either, with a ``ResourceWarning``.
+
+    Args:
+        host: a name or an address, IPv6 ones (``"::1"``) too.
+        port: 1 to 65535.
+        tls_version: the only one to offer; None for what the program offers by itself.
+        ca_file: the certificates to trust, PEM; None for the system's. An untrusted server is
+            reported in ``verify_code``; give ``-verify_return_error`` in *extra_args* to have
+            s_client end the connection.
+        server_name: the name to ask for (SNI); None to ask for none.
+        sess_in: the session to resume, a file that *sess_out* wrote.
+        sess_out: where to write the session; each ticket overwrites it, so it is the last one.
+            In TLS 1.2 it is written after a full handshake only, also for a session without a
+            ticket: a resumption leaves the file as it was, even if it brings a new ticket.
+        cert_file: the client's certificate, PEM.
+        key_file: its private key, PEM; None if it is in *cert_file* too.
+        extra_args: more arguments for s_client, ``["-alpn", "h2"]`` for example. Refused are those
+            that change when the program ends or what its input means (``-ign_eof``,
+            ``-reconnect``), that would mix with what is read here (``-msg``, ``-debug``,
+            ``-trace``, ``-quiet``), or that would print nothing here (``-showcerts``,
+            ``-keymatexport``).
+        program: the ``openssl`` to run; without a slash it is looked for on the PATH.
+        timeout: how long each step (connecting, a wait, a send, closing) may take, in seconds.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type, or out of range.
+        SClientNotFound: there is no such *program*.
+        SClientRefused: nothing listens there.
+        SClientTimeout: connecting took longer than *timeout*.
+        SClientEnded: the program ended before it was connected: it did not like its arguments or
+            one of the files, or could not reach the host.
+        OSError: the system has no files or processes left.
+
+    Example::
+
+        with SClient("127.0.0.1", 4433, tls_version="1.3") as client:
+            client.wait_for_tickets(2)
+            client.send(b"login\\n")
+            client.wait_for(b"welcome")
+            client.wait_for_tickets(3)
+            seen = client.close()
+        assert seen.exit_code == 0
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls_version: Literal["1.2", "1.3"] | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        server_name: str | None = None,
+        sess_in: str | os.PathLike[str] | None = None,
+        sess_out: str | os.PathLike[str] | None = None,
+        cert_file: str | os.PathLike[str] | None = None,
+        key_file: str | os.PathLike[str] | None = None,
+        extra_args: Sequence[str] = (),
+        program: str | os.PathLike[str] = "openssl",
+        timeout: float = 10.0,
+    ) -> None:
+        arguments = command_line(
+            host,
+            port,
+            tls_version=tls_version,
+            server_name=server_name,
+            extra_args=extra_args,
+            ca_file=ca_file,
+            sess_in=sess_in,
+            sess_out=sess_out,
+            cert_file=cert_file,
+            key_file=key_file,
+        )
+        self._timeout = checked_timeout(timeout)
+        self._openssl = find(checked_path("program", program))
+        self._name = f"{self._openssl} s_client to {address(host, port)}"
+        self._session = _read(sess_in)
+        self._sess_out = sess_out
+        self._skipped = 0  # up to here, the data has been waited for
+        self._missing: tuple[str, ...] = ()
+        self._result: SClientResult | None = None
+        self._program = Program([self._openssl, "s_client", *arguments], self._name)
+        self._transcript = self._program.transcript
+        weakref.finalize(self, _drop, self._program, self._name)
+        try:
+            self._wait(lambda: self._transcript.connected, "a connection")
+        except SClientEnded as error:
+            raise self._refused(error) if _is_refusal(error.output) else error from None
+        except BaseException:
+            self._program.kill()
+            raise
+
+    def send(self, data: bytes) -> None:
+        """
+        Sends *data* to the server.
+
+        It returns once the program has taken all of it; what the server made of it is another
+        matter, see :meth:`wait_for`. During the handshake it is kept until that is done.
+
+        Args:
+            data: any bytes.
+
+        Raises:
+            TypeError: *data* is not bytes.
+            SClientEnded: the connection is over.
+            SClientTimeout: the program did not take it in time; the server may not be reading.
+        """
+        check_bytes("data", data)
+        sending = f"the sending of {len(data)} bytes"
+        if not self._program.takes_input:
+            raise self._ended(sending)
+        try:
+            sent = self._program.write(data, self._timeout)
+        except BrokenPipeError:
+            raise self._ended(sending) from None
+        if sent < len(data):
+            raise self._timed_out(f"{sending}, of which it took {sent}")
+
+    def wait_for_tickets(self, count: int) -> tuple[Ticket, ...]:
+        """
+        Waits until *count* tickets have come, counted from the beginning of the connection.
+
+        Args:
+            count: how many, 0 or more.
+
+        Returns:
+            All tickets so far, in their order; there can be more than *count*.
+
+        Raises:
+            TypeError: *count* is not an integer.
+            ValueError: *count* is negative.
+            SClientEnded: the connection ended before.
+            SClientTimeout: they did not come in time.
+        """
+        check_count("count", count)
+        self._wait(lambda: len(self._transcript.tickets) >= count, f"ticket number {count}")
+        with self._program.changed:
+            return tuple(self._transcript.tickets)
+
+    def wait_for(self, data: bytes) -> None:
+        """
+        Waits until the server has sent *data*.
+
+        Looked at is what the server sent after the match of the call before, so that the same
+        reply can be waited for twice.
+
+        Args:
+            data: the bytes to wait for, at least one.
+
+        Raises:
+            TypeError: *data* is not bytes.
+            ValueError: *data* is empty.
+            SClientEnded: the connection ended before.
+            SClientTimeout: it did not come in time.
+        """
+        check_bytes("data", data)
+        if not data:
+            raise ValueError("data must not be empty: give the bytes to wait for")
+        begin = self._skipped
+
+        def came() -> bool:
+            nonlocal begin
+            found = self._transcript.data.find(data, begin)
+            if found >= 0:
+                self._skipped = found + len(data)
+            # What has been looked at is not looked at again, or much data would take ages.
+            begin = max(begin, len(self._transcript.data) - len(data) + 1)
+            return found >= 0
+
+        self._wait(came, f"{data!r:.80} from the server")
+
+    def wait_for_end(self) -> SClientResult:
+        """
+        Waits until the program ends by itself, as it does when the server ends the connection.
+
+        Returns:
+            What was seen, as from :meth:`close`.
+
+        Raises:
+            SClientTimeout: it did not end in time.
+            SClientError: the session could not be written to *sess_out*.
+        """
+        self._wait(lambda: self._transcript.ended, "the end of the connection")
+        return self.close()
+
+    def close(self) -> SClientResult:
+        """
+        Ends the connection in an orderly way (close_notify), and the program with it.
+
+        Tickets and data that are still on their way are lost: wait for them before. It takes up
+        to half a second if the server does not close its side. A second call returns the same.
+
+        Returns:
+            What was seen.
+
+        Raises:
+            SClientTimeout: the program did not end in time, because its handshake is not done for
+                example; it was killed.
+            SClientError: the session could not be written to *sess_out*.
+        """
+        result = self._end()
+        if self._transcript.session_is_lost:
+            raise SClientError(
+                f"{self._name} could not write its session to sess_out {self._sess_out!r}: give a "
+                "file in a folder that is there and may be written to",
+                result.output,
+            )
+        return result
+
+    def __enter__(self) -> SClient:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception_type is None:
+            self.close()
+        else:
+            self._program.kill()
+
+    def _end(self) -> SClientResult:
+        if self._result is None:
+            try:
+                exit_code = self._program.end(self._timeout)
+            except subprocess.TimeoutExpired:
+                raise self._timed_out("its end, and was killed") from None
+            result = self._transcript.result(exit_code)
+            if result.reused and result.verify_code and self._session:
+                code = _verify_code(self._openssl, self._session, self._timeout)
+                result = dataclasses.replace(result, verify_code=code or result.verify_code)
+            self._result = result
+        return dataclasses.replace(self._result, missing=self._missing)
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
+        """Waits until *done*, called with the lock held, is True; it is not called again then."""
+        deadline = time.monotonic() + self._timeout
+        with self._program.changed:
+            while not done():
+                remaining = deadline - time.monotonic()
+                if self._transcript.ended or remaining <= 0:
+                    break
+                self._program.changed.wait(remaining)
+            else:
+                return
+            ended = self._transcript.ended
+        raise self._ended(what) if ended else self._timed_out(what)
+
+    def _ended(self, what: str) -> SClientEnded:
+        self._missing += (what,)
+        result = self._end()
+        alert = f", alert {result.alert.number} {result.alert.name}" if result.alert else ""
+        return SClientEnded(
+            f"{self._name} ended before {what} (exit code {result.exit_code}{alert}, "
+            f"tickets: {len(result.tickets)}). {_tail(result.output)}",
+            result,
+        )
+
+    def _timed_out(self, what: str) -> SClientTimeout:
+        with self._program.changed:
+            output, tickets = self._transcript.text(), len(self._transcript.tickets)
+        return SClientTimeout(
+            f"{self._name} gave up after {self._timeout:g} seconds, before {what} "
+            f"(tickets: {tickets}): see what the server does, or give a longer timeout. "
+            f"{_tail(output)}",
+            output,
+        )
+
+    def _refused(self, error: SClientEnded) -> SClientRefused:
+        return SClientRefused(
+            f"{self._name} was refused, nothing listens there: start the server first, and check "
+            "the host and the port",
+            error.output,
+        )
+
+
+def _drop(program: Program, name: str) -> None:
+    """Ends the program of an object that nobody has any more."""
+    was_running = program.process.poll() is None
+    program.kill()
+    if was_running:
+        warnings.warn(f"{name} was dropped, and not closed", ResourceWarning, stacklevel=2)
+
+
+def _read(file: str | os.PathLike[str] | None) -> bytes | None:
+    """Returns what is in a session file; None if it cannot be read, which the program will say."""
+    if file is None or not os.path.isfile(file):
+        return None
+    try:
+        with open(file, "rb") as opened:
+            return opened.read()
+    except OSError:
+        return None
+
+
+def _verify_code(openssl: str, session: bytes, timeout: float) -> int | None:
+    """Returns the result of the verification that *session* was made with; s_client prints none."""
+    command = [openssl, "sess_id", "-noout", "-text"]
+    shown = subprocess.run(
+        command,
+        input=session,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=timeout,
+        check=False,
+    ).stdout
+    found = re.search(rb"^ *Verify return code: (\d{1,9}) ", shown, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _is_refusal(output: str) -> bool:
+    return f"connect:errno={errno.ECONNREFUSED}\n" in output or ":Connection refused:" in output
+
+
+def _tail(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return "The last that it printed:\n" + "\n".join(lines[-6:]) if lines else "It printed nothing."
