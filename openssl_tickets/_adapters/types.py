@@ -25,10 +25,20 @@ class TLSContext(Protocol):
     def load_verify_locations(self, cafile: Any, capath: Any = ..., /) -> object: ...
 
 
-class TLSConnection(Protocol):
+class _Connection(Protocol):
     """
-    An ``OpenSSL.SSL.Connection``, an ``ssl.SSLSocket`` or an ``ssl.SSLObject``: what they have in
-    common.
+    An ``OpenSSL.SSL.Connection``, an ``ssl.SSLSocket``, an ``ssl.SSLObject`` or trio's
+    ``SSLStream``: what they have in common.
     """
 
     def do_handshake(self) -> object: ...
+
+
+class _AnyioStream(Protocol):
+    """anyio's ``TLSStream``, whose method ``extra`` leads to its ``ssl.SSLObject``."""
+
+    @property
+    def extra(self) -> Any: ...
+
+
+TLSConnection = _Connection | _AnyioStream
