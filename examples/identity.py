@@ -54,7 +54,13 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 def server_context(certificate: Path, client_ca: Path, revoked: Path) -> ssl.SSLContext:
     """Returns a context for mutual TLS, whose tickets carry the client's identity."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return prepare(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, client_ca, revoked)
+
+
+def prepare(
+    context: ssl.SSLContext, certificate: Path, client_ca: Path, revoked: Path
+) -> ssl.SSLContext:
+    """Does the same to a context of the caller's, gevent's for example."""
     context.load_cert_chain(certificate)
     context.load_verify_locations(client_ca)
     context.verify_mode = ssl.CERT_REQUIRED

@@ -40,6 +40,7 @@ PROGRAMS = (
     "socketserver_server",
     "uvicorn_server",
     "aiohttp_server",
+    "gevent_server",
     "pyopenssl_server",
 )
 TICKETS = 3
