@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import re
 from typing import Any
 
@@ -17,14 +18,31 @@ project = "openssl_tickets"
 author = "the authors of openssl_tickets"
 release = version = importlib.metadata.version("openssl_tickets")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
 html_show_copyright = False
-html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
+html_theme_options: dict[str, Any] = {
+    "top_of_page_buttons": [],
+    "light_css_variables": {"font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
+}
+html_static_path = ["_static"]
+html_css_files = ["phone.css"]
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True
+
+# A build that knows its repository links to it, and each page to its source there.
+if repository := os.environ.get("OPENSSL_TICKETS_REPOSITORY"):
+    html_theme_options |= {
+        "source_repository": repository,
+        "source_branch": "main",
+        "source_directory": "docs/",
+        "top_of_page_buttons": ["view", "edit"],
+        "footer_icons": [{"name": "Source", "url": repository, "html": "Source", "class": ""}],
+    }
 
 # Headings are link targets, down to the third level; a link to one that is not there is a warning.
 myst_heading_anchors = 3
