@@ -16,18 +16,18 @@ COMMAND = "tox run -e conformance"
 _SECTIONS = {
     "answers": (
         "What decrypt answers",
-        "A client with no ticket (NONE), or with one that has this status; the ticket key callback "
-        "(key) answers this on decryption, and 1 on encryption.",
+        "The client has no ticket (NONE), or one with this status. The ticket key callback (key) "
+        "returns this value when it decrypts, and 1 when it encrypts.",
     ),
     "keys": (
         "What a ticket key callback answers",
-        "A client that offers no ticket or a good one; what the ticket key callback answers then. "
-        "decrypt, where it is set, returns None.",
+        "The client offers no ticket or a valid one. The ticket key callback returns this value. "
+        "If decrypt is set, it returns None.",
     ),
     "counts": (
         "How many tickets",
-        "num_tickets is set to a number, or left as it is (default). Tickets are those of the "
-        "event: after requests and certificates, they come on top of those of the handshake.",
+        "num_tickets is set to a number, or left alone (default). The page counts the tickets of "
+        "the event. Those after requests and certificates come on top of the handshake's.",
     ),
 }
 
@@ -51,8 +51,8 @@ def markdown(results: Sequence[Seen]) -> str:
 
 
 _CANNOT = (
-    "The nearest to each of these combinations was set up and run, and it came to what is expected "
-    "of the combination that there is instead."
+    "These combinations are impossible. For each one, the nearest possible combination was run, and "
+    "behaved as expected."
 )
 
 _HEADS = (
@@ -69,8 +69,9 @@ def _header(results: Sequence[Seen]) -> str:
     lines = [
         "# Conformance",
         "",
-        "Written by the command below from what it saw; do not edit. What is expected, with the "
-        "manual's sentence for each row, is in `tests/conformance/table.toml`.",
+        "The command below writes this page from what it sees; do not edit it. "
+        "`tests/conformance/table.toml` has the expected result of each row, with the sentence of "
+        "the manual.",
         "",
         "| | |",
         "|---|---|",
@@ -91,21 +92,18 @@ def _header(results: Sequence[Seen]) -> str:
     lines.append(f"| deviations | {len(deviations)} |")
     lines += [
         "",
-        "Every combination is of exactly one row. Each is run in memory with a server and a client "
-        "of both libraries, pyOpenSSL (the drop-in) and the standard `ssl`. Of each row, "
-        "combinations of each kind are run once more with the real `openssl s_client` as the "
-        "client of our server over loopback; and where no callback is set, with the real "
-        "`openssl s_server` as the server, which knows nothing of this package, and s_client and "
-        "both libraries as its clients. All of them have to see what is expected; below each is "
-        "how many combinations have come to that.",
+        "Each combination belongs to one row. Each runs in memory, with a server and a client of "
+        "pyOpenSSL (the drop-in) and of the standard `ssl`. Some combinations of each row also run "
+        "over loopback with the real `openssl s_client` as the client. Some without callbacks also "
+        "run with the real `openssl s_server`, which does not use this package. All must "
+        "see the expected result. The columns count the combinations that did.",
         "",
-        "Looked at in every combination, too: generate and decrypt never run where they are not "
-        "set; decrypt has a session and the application data of the ticket if its status is "
-        "SUCCESS or SUCCESS_RENEW, and neither if not; both sides say the same of whether a "
-        "session was resumed; nothing is left in OpenSSL's error queue.",
+        "Every combination also checks that callbacks run only if they are set, that decrypt has a "
+        "session and application data exactly if the status is SUCCESS or SUCCESS_RENEW, that both "
+        "sides agree on whether the session was resumed, and that OpenSSL's error queue is empty.",
         "",
-        "`generate: 2` is how often it ran, and `decrypt` which statuses it was shown, where they "
-        "are set. `ValueError` and `Error` are what the program gets.",
+        "`generate: 2` says how often generate ran, and `decrypt` lists the statuses that it saw. "
+        "`ValueError` and `Error` are the exceptions that the program gets.",
     ]
     if deviations:
         lines += ["", "## Deviations", "", "```", *deviations, "```"]

@@ -238,10 +238,10 @@ def table(ends: collections.Counter[Ended], seconds: float, versions: str) -> st
         "## Tickets and hellos",
         "",
         "Written by `python tests/hostile --write`: TLS 1.2 and 1.3, the drop-in and the",
-        "standard `ssl`, with and without callbacks, libssl's own keys and a ring. Each case runs",
-        "in a child process: where that dies it is a crash, where it takes "
-        f"{CASE_TIME:.0f} seconds a hang.",
-        f"After each full handshake data went to and fro ({versions}).",
+        "standard `ssl`, with and without callbacks, with libssl's own keys and with a ring. Each",
+        "case runs in a child process. If it dies, that counts as a crash; if it takes "
+        f"{CASE_TIME:.0f} seconds, as a hang.",
+        f"After each full handshake, both sides exchanged data ({versions}).",
         "",
         "| what was sent | cases | resumed | crashes | hangs | how it ended |",
         "|---|---|---|---|---|---|",

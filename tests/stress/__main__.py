@@ -44,38 +44,38 @@ KINDS = {
         resumptions.parts,
         resumptions.run,
         100_000,
-        "Each resumption offers the ticket of the one before it, and its callbacks read and write "
-        "32 bytes. The growth is that of the resident memory after the first thousand; the bound "
-        "is 1 MB. The heap is what malloc has given out, after all garbage has been collected.",
+        "Each resumption offers the ticket of the one before, and its callbacks read and write 32 "
+        "bytes. Growth is that of the resident memory after the first thousand; it may be 1 MB at "
+        "most. The heap is what malloc has given out after a garbage collection.",
     ),
     "refusals": Kind(
         "Refusals",
         refusals.parts,
         refusals.run,
         10_000,
-        "Each handshake is ended by an exception, which is raised from `do_handshake`. Where "
-        "`decrypt` raises, libssl before May 2026 leaks the session of the ticket, as it does for "
-        "a callback in C that aborts; what counts is the difference.",
+        "An exception ends each handshake, and `do_handshake` raises it. If `decrypt` raises it, "
+        "libssl before May 2026 leaks the ticket's session, as it does if a callback in C aborts. "
+        "So the difference between the two counts.",
     ),
     "contexts": Kind(
         "Contexts",
         contexts.parts,
         contexts.run,
         1_000,
-        "Each context has callbacks of all three kinds with an object each as their data, and "
-        "ticket keys; it is used for a handshake and a resumption, and dropped. Where connections "
-        "outlive it, they have gone over to another context, and ask the first one's callbacks for "
-        "one more ticket before they are dropped too.",
+        "Each context has callbacks of all three kinds, each with an object as its data, and ticket "
+        "keys. It does a handshake and a resumption, and is dropped. Connections that outlive it "
+        "have moved to another context. They call the first one's callbacks for one more ticket, "
+        "and are dropped too.",
     ),
     "threads": Kind(
         "Threads",
         threads.parts,
         threads.run,
         2_000,
-        "Eight threads shake hands on one context, each with connections of its own, while the "
-        "main thread replaces callbacks and keys. Each handshake must have been seen by generate "
-        "and decrypt, once each, with their own data, on its own thread; and the exceptions of "
-        "four in ten must have been raised by the very connection that they are of.",
+        "Eight threads do handshakes on one context, each with its own connections, while the main "
+        "thread replaces callbacks and keys. generate and decrypt must each see every handshake "
+        "once, with their own data and on its own thread. In four of ten handshakes they raise an "
+        "exception, which the same connection must raise.",
     ),
 }
 
