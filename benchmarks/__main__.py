@@ -51,8 +51,8 @@ def main() -> None:
 
     sections = [
         "# Benchmarks\n\n"
-        "Made by `tox run -e bench`; all ratios are of one run. The machine that ran it is shared: "
-        "what counts is a ratio, with its quartiles.\n\n"
+        "`tox run -e bench` wrote this page in one run. The machine was shared, so look at the "
+        "ratios and their quartiles, and not at absolute rates.\n\n"
         f"{openssl_tickets.OPENSSL_VERSION}; {platform.python_implementation()} "
         f"{platform.python_version()}; pyOpenSSL {OpenSSL.__version__}; "
         f"{platform.system()} {platform.machine()}."
@@ -67,7 +67,7 @@ def main() -> None:
         options.write.mkdir(parents=True, exist_ok=True)
         has_chart = any(section.startswith(chart.TABLE) for section in sections)
         if has_chart:
-            sections.insert(1, f"![{chart.ALTERNATIVE}](benchmarks.svg)")
+            sections.insert(1, chart.EMBEDDED)
         (options.write / "benchmarks.md").write_text("\n\n".join(sections) + "\n")
         if has_chart:
             chart.draw(options.write)

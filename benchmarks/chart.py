@@ -1,5 +1,5 @@
 """
-The page's one chart, drawn with Matplotlib from the page's own table of handshakes.
+The page's one chart, drawn from the page's own table of handshakes.
 
     python benchmarks/chart.py docs/evidence
 """
@@ -13,6 +13,7 @@ ALTERNATIVE = (
     "Rates of full and resumed TLS 1.3 handshakes, each against plain C's, by library and by the "
     "language of the ticket callbacks; the first table below has the figures"
 )
+EMBEDDED = "```{raw} html\n:file: benchmarks.svg\n```"
 TABLE = "### ECDSA"
 COLOURS = {"full": "#7a8ca3", "resumed": "#1f77b4"}
 
@@ -36,33 +37,44 @@ def rows_of(page: str) -> dict[str, dict[str, list[float]]]:
 
 def draw(folder: Path) -> None:
     """Draws what ``benchmarks.md`` in *folder* says into ``benchmarks.svg`` beside it."""
-    import matplotlib as mpl
+    (folder / "benchmarks.svg").write_text(svg(rows_of((folder / "benchmarks.md").read_text())))
 
-    mpl.use("svg")
-    from matplotlib import pyplot
 
-    rows = rows_of((folder / "benchmarks.md").read_text())
-    # Text stays text, and the same figures make the same file.
-    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "openssl_tickets"}):
-        figure, axes = pyplot.subplots(figsize=(7.5, 0.5 * len(rows)), layout="constrained")
-        for offset, (handshake, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
-            figures = [row[handshake] for row in rows.values()]
-            bars = axes.barh(
-                [position + offset for position in range(len(rows))],
-                [median for median, *_ in figures],
-                0.38,
-                color=colour,
-                label=handshake,
+WIDTH, ROW, BAR = 480, 60, 15  # of the picture, a row and a bar: a phone shows them at 3/4
+
+
+def svg(rows: dict[str, dict[str, list[float]]]) -> str:
+    """Returns the picture. Inside a page it takes the colours and the font of the theme."""
+    longest = max(row[handshake][0] for row in rows.values() for handshake in COLOURS)
+    scale = (WIDTH - 70) / longest
+    bars, names, values = [], [], []
+    for number, label in enumerate(rows):
+        names.append(f'<text x="0" y="{44 + ROW * number}">{label}</text>')
+    for place, (handshake, colour) in enumerate(COLOURS.items()):
+        bars.append(f'<rect x="{110 * place}" y="4" width="15" height="15" fill="{colour}"/>')
+        names.append(f'<text x="{110 * place + 22}" y="17">{handshake}</text>')
+        for number, row in enumerate(rows.values()):
+            median = row[handshake][0]  # as in the table, so that a test can compare them
+            y = 50 + ROW * number + (BAR + 1) * place
+            bars.append(
+                f'<rect x="0" y="{y}" width="{median * scale:.1f}" height="{BAR}" fill="{colour}"/>'
             )
-            # As in the table, so that a test can compare them.
-            axes.bar_label(bars, [f"{median:.3g}" for median, *_ in figures], padding=2, size=8)
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.invert_yaxis()
-        axes.set_xlabel("handshakes a second, against plain C's of the same kind (ECDSA)")
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / "benchmarks.svg", format="svg", metadata={"Date": None})
-        pyplot.close(figure)
+            values.append(f'<text x="{median * scale + 6:.1f}" y="{y + 13}">{median:.3g}</text>')
+    names.append('<text x="230" y="17">handshake rate; plain C is 1</text>')
+    height = 50 + ROW * len(rows)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{ALTERNATIVE}" style="max-width: 560px; width: 100%; height: auto; '
+        'color: var(--color-foreground-primary, currentColor); font-family: inherit; '
+        'font-size: 15px">',
+        *bars,
+        '<g fill="currentColor">',
+        *names,
+        *values,
+        "</g>",
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

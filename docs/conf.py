@@ -105,10 +105,25 @@ def show_public_names(app: Sphinx, doctree: nodes.document, docname: str) -> Non
             text.parent.replace(text, nodes.Text(_PRIVATE.sub(r"\1", text)))
 
 
+def label_cells(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """A phone shows the rows of a table of three columns and more as cards, with these labels."""
+    for table in doctree.findall(nodes.table):
+        heads, *rows = ([*row.findall(nodes.entry)] for row in table.findall(nodes.row))
+        if len(heads) < 3:
+            continue
+        table["classes"].append("cards")
+        for row in rows:
+            for head, entry in zip(heads[1:], row[1:], strict=True):
+                if head.astext() and entry.children:
+                    label = nodes.inline(text=f"{head.astext()}: ", classes=["label"])
+                    entry.children[0].insert(0, label)
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", read_sections)
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", show_public_names)
+    app.connect("doctree-resolved", label_cells)
     # Pages that commands write may not be there.
     logging.getLogger("sphinx.sphinx.directives.other").addFilter(
         lambda record: getattr(record, "subtype", None) != "empty_glob"
