@@ -65,7 +65,7 @@ def svg(rows: dict[str, dict[str, list[float]]]) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{ALTERNATIVE}" style="max-width: 560px; width: 100%; height: auto; '
-        'color: var(--color-foreground-primary, currentColor); font-family: inherit; '
+        "color: var(--color-foreground-primary, currentColor); font-family: inherit; "
         'font-size: 15px">',
         *bars,
         '<g fill="currentColor">',

@@ -42,8 +42,9 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     yield (
         "## Instructions\n\n"
         f"What callgrind counts for one TLS 1.3 resumption (ECDSA), both sides: the mean of "
-        f"{many - FEW}. If the measured time grows more than the instructions do, the rest is cache "
-        "misses: the handshake's cryptography pushes Python's code out of the processor's caches.\n\n"
+        f"{many - FEW}. If the measured time grows more than the instructions do, the rest is "
+        "cache misses: the handshake's cryptography pushes Python's code out of the processor's "
+        "caches.\n\n"
         + table(("library", "callbacks", "million instructions", "against none"), rows)
     )
 

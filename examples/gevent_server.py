@@ -6,7 +6,9 @@ A gevent server for mutual TLS, with the policy of ``identity.py``.
     curl --cacert ca.pem --cert alice.pem https://localhost:4433 https://localhost:4433
 
 Callbacks run in the greenlet of their connection, in the middle of its handshake. They must not
-switch to another greenlet: no socket, no ``gevent.sleep()``. Install it with ``pip install gevent``.
+switch to another greenlet: no socket, no ``gevent.sleep()``.
+
+It needs ``pip install gevent``.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ class Handler(WSGIHandler):  # type: ignore[misc, unused-ignore]
     def handle_one_request(self) -> Any:
         result = super().handle_one_request()
         if result is None:  # It was the last one. gevent only closes the socket.
-            self.socket.settimeout(10)
+            connection: Any = self.socket
+            connection.settimeout(10)
             with contextlib.suppress(OSError, ValueError):
-                self.socket.unwrap()
+                connection.unwrap()
         return result
 
 

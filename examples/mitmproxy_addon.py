@@ -53,16 +53,14 @@ class Tickets:
     def tls_start_client(self, data: Any) -> None:
         connection = self.make(data, "tls_start_client")
         if data.is_dtls or ctx.options.request_client_cert:
-            return  # libssl resumes no certificates without set_session_id, and it is too late for that
+            return  # certificates would need set_session_id, and it is too late to call that
         context = connection.get_context()
         if context not in self.prepared:  # mitmproxy shares contexts among connections
             self.prepared.add(context)
             openssl_tickets.set_session_ticket_callback(context, decrypt=self.decrypt)
         openssl_tickets.set_num_tickets(connection, ctx.options.tickets)
 
-    def decrypt(
-        self, connection: Any, ticket: ReceivedTicket, data: object
-    ) -> TicketReturn | None:
+    def decrypt(self, connection: Any, ticket: ReceivedTicket, data: object) -> TicketReturn | None:
         accept = ctx.options.tickets_accept
         logging.info(
             "client offers a ticket: %s, key %s, %s",
@@ -74,7 +72,8 @@ class Tickets:
 
     def tls_established_client(self, data: Any) -> None:
         if not data.is_dtls:
-            logging.info("client of %s: %s", data.context.client.sni or "no name", how(data.ssl_conn))
+            name = data.context.client.sni or "no name"
+            logging.info("client of %s: %s", name, how(data.ssl_conn))
 
     # Between the proxy, which is the client here, and the server.
 

@@ -51,8 +51,8 @@ def markdown(results: Sequence[Seen]) -> str:
 
 
 _CANNOT = (
-    "These combinations are impossible. For each one, the nearest possible combination was run, and "
-    "behaved as expected."
+    "These combinations are impossible. For each one, the nearest possible combination was run, "
+    "and behaved as expected."
 )
 
 _HEADS = (

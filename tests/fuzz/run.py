@@ -157,10 +157,10 @@ def table(figures: dict[str, Figures]) -> str:
         "Written by `python tests/fuzz/run.py --write`. libFuzzer with AddressSanitizer and",
         f"UndefinedBehaviorSanitizer ({versions()}) tests the package's C code",
         "between libssl and Python: the callbacks for tickets and sessions, the ring of keys, and",
-        "sessions in DER and PEM. (It does not test derived keys.) libssl is the system's, which is",
-        "not instrumented, so its states, alerts and errors guide the fuzzer as edges do. It counts",
-        "as a crash if libssl resumes something that the server has not made, if the error queue is",
-        "not empty, or if a session reads back differently. An input that takes "
+        "sessions in DER and PEM. (It does not test derived keys.) libssl is the system's, which",
+        "is not instrumented, so its states, alerts and errors guide the fuzzer as edges do. It",
+        "counts as a crash if libssl resumes something that the server has not made, if the error",
+        "queue is not empty, or if a session reads back differently. An input that takes "
         f"{INPUT_TIME} seconds is a hang.",
         "",
         "| the input is | seconds | runs | edges | features | corpus | crashes | hangs | leaks |",

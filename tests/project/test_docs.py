@@ -191,7 +191,9 @@ def test_links_lead_to_files(page: str) -> None:
             assert (ROOT / path).is_file(), f"{page} links to {target}"
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE)
-                slugs = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+                slugs = [
+                    re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings
+                ]
                 assert anchor in slugs, f"{page} links to {target}"
 
 

@@ -62,10 +62,10 @@ KINDS = {
         contexts.parts,
         contexts.run,
         1_000,
-        "Each context has callbacks of all three kinds, each with an object as its data, and ticket "
-        "keys. It does a handshake and a resumption, and is dropped. Connections that outlive it "
-        "have moved to another context. They call the first one's callbacks for one more ticket, "
-        "and are dropped too.",
+        "Each context has callbacks of all three kinds, each with an object as its data, and "
+        "ticket keys. It does a handshake and a resumption, and is dropped. Connections that "
+        "outlive it have moved to another context. They call the first one's callbacks for one "
+        "more ticket, and are dropped too.",
     ),
     "threads": Kind(
         "Threads",
