@@ -37,9 +37,8 @@ copybutton_prompt_is_regexp = True
 # A build that knows its repository links to it, and each page to its source there.
 if repository := os.environ.get("OPENSSL_TICKETS_REPOSITORY"):
     html_theme_options |= {
-        "source_repository": repository,
-        "source_branch": "main",
-        "source_directory": "docs/",
+        "source_view_link": f"{repository}/blob/main/docs/{{filename}}",
+        "source_edit_link": f"{repository}/edit/main/docs/{{filename}}",
         "top_of_page_buttons": ["view", "edit"],
         "footer_icons": [{"name": "Source", "url": repository, "html": "Source", "class": ""}],
     }

@@ -2,10 +2,10 @@
 The drop-in for ``OpenSSL.SSL``: change ``from OpenSSL import SSL`` to
 ``from openssl_tickets import SSL``, and nothing else.
 
-All of ``OpenSSL.SSL`` is here. :class:`Context` and :class:`Connection` have the ticket functions
-as methods, and a connection raises what a callback raised from the call that ran the callback.
+It has everything that ``OpenSSL.SSL`` has. :class:`Context` and :class:`Connection` also have the
+ticket functions as methods. If a callback raises an exception, the call that was running raises it.
 
-Importing it puts pyOpenSSL on the system's libssl, see
+Importing it moves pyOpenSSL to the system's libssl. See
 :func:`openssl_tickets.use_system_openssl`.
 """
 

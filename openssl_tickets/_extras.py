@@ -1,4 +1,4 @@
-"""What pip installs on demand."""
+"""Helpful errors for missing extras."""
 
 from __future__ import annotations
 

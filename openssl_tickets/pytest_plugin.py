@@ -1,9 +1,9 @@
 """
-Fixtures for interop tests of TLS servers, with the real ``openssl s_client`` as their client.
+The types of the fixtures for interop tests of TLS servers with the real ``openssl s_client``.
 
-pytest finds them by itself if openssl_tickets is installed. Neither pyOpenSSL nor ``ssl`` is
-imported until a test asks for one of them. The fixtures are in ``_openssl_tickets_pytest``, which
-pytest can load without this package; here are their types.
+pytest finds the fixtures if openssl_tickets is installed. It imports neither pyOpenSSL nor ``ssl``
+until a test uses one. The fixtures are in ``_openssl_tickets_pytest``, which pytest can load
+without this package.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class SClientFactory:
     """
     Connections of ``openssl s_client`` to 127.0.0.1.
 
-    What they take besides is what :func:`openssl_tickets.s_client.run` and
-    :class:`openssl_tickets.s_client.SClient` take: ``tickets``, ``send``, ``wait_for``, ``check``,
+    They take the arguments of :func:`openssl_tickets.s_client.run` and
+    :class:`openssl_tickets.s_client.SClient`: ``tickets``, ``send``, ``wait_for``, ``check``,
     ``sess_in``, ``sess_out``, ``tls_version``, ``ca_file``, ``timeout`` (10 seconds) and so on.
     """
 
@@ -56,7 +56,7 @@ class SClientFactory:
         return run(HOST, _port(server), **options)
 
     def connect(self, server: TLSServer | int, **options: Unpack[SClientOptions]) -> SClient:
-        """Begins a connection in steps. It is closed at the end of the test, if not before."""
+        """Starts a connection in steps. It is closed at the end of the test at the latest."""
         from openssl_tickets.s_client import SClient
 
         client = SClient(HOST, _port(server), **options)

@@ -16,16 +16,15 @@ from openssl_tickets._core.callbacks import Unraised, is_asked, raise_nested_han
 
 def raise_callback_errors(context: ssl.SSLContext) -> None:
     """
-    Has the connections of *context* raise the very exceptions that their callbacks raise.
+    Lets the connections of *context* raise the exceptions of their callbacks.
 
-    Without it, a connection of ``ssl`` raises the ``ssl.SSLError`` that a callback's exception led
-    to, and the exception itself goes to ``sys.unraisablehook``. With it, whichever method has run
-    the callback raises the exception: ``do_handshake``, ``recv``, ``send`` and the like, and
-    ``accept`` or ``wrap_socket`` where they shake hands. An ``asyncio`` server hands it to the
-    event loop's exception handler.
+    Without it, a connection of ``ssl`` raises an ``ssl.SSLError``, and the callback's exception
+    goes to ``sys.unraisablehook``. With it, the method that was running raises the callback's
+    exception: ``do_handshake``, ``recv``, ``send`` and the like, and ``accept`` or ``wrap_socket``
+    if they do the handshake. An ``asyncio`` server passes it to the event loop's exception handler.
 
-    It is for the connections that are made from now on: they are of a subclass of the context's
-    ``sslsocket_class`` and ``sslobject_class``. Called again, it does nothing.
+    It affects connections that are made later. They belong to a subclass of the context's
+    ``sslsocket_class`` and ``sslobject_class``. A second call does nothing.
 
     Args:
         context: an ``ssl.SSLContext``.
@@ -84,8 +83,8 @@ def _keep_callback_exception(connection: Any, exception: BaseException) -> None:
         unraised.exceptions.append(exception)
 
 
-# Where a connection keeps what its callbacks have raised. It is not kept by thread: a thread may
-# serve several connections in turn, as with greenlets.
+# The attribute in which a connection keeps the exceptions of its callbacks. They are not kept by
+# thread, because a thread may serve several connections in turn, as with greenlets.
 _UNRAISED = "_openssl_tickets_unraised"
 
 
@@ -93,7 +92,7 @@ def _runs_callback(connection: Any) -> bool:
     try:
         return bool(is_asked(to_ssl(connection)))
     except (TypeError, ValueError):
-        # No TLS on it, or no ssl any more since the interpreter ends: the method has its own words.
+        # There is no TLS on it, or the interpreter ends. The method raises an error of its own.
         return False
 
 
@@ -113,7 +112,7 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
             if unraised is None:
                 raise
         except BaseException:
-            # What is raised is not what they have led to.
+            # This exception does not come from the callbacks.
             if _UNRAISED in vars(self):
                 vars(self).pop(_UNRAISED).report()
             raise
@@ -124,13 +123,13 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
         try:
             if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):
-                # wrap_socket and accept have not returned the socket yet, and would not close it:
-                # they do for an OSError, and from CPython 3.12 on for any exception.
+                # wrap_socket and accept have not returned the socket yet. They close it after an
+                # OSError, and only from CPython 3.12 on after any exception.
                 with contextlib.suppress(OSError):
                     self.close()
-            # Outside of the except clause, to leave it the context that it came with.
+            # Outside of the except clause, so that the exception keeps its own context.
             unraised.raise_first()
         finally:
-            del unraised  # the traceback would hold it, and it the connection
+            del unraised  # or the traceback would keep the connection alive
 
     return wrapper

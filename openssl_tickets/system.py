@@ -1,9 +1,9 @@
 """
-A pytest plugin that puts pyOpenSSL on the system's libssl: ``pytest -p openssl_tickets.system``.
+A pytest plugin that moves pyOpenSSL to the system's libssl: ``pytest -p openssl_tickets.system``.
 
-It is for the tests of a program that will run on the system's libssl: they need no change. Each
-worker of pytest-xdist loads it too, ahead of the tests' conftest.py, and the report's header names
-the libssl. A process in which pyOpenSSL is on another libssl already ends with an error.
+Use it to test a program that will run on the system's libssl, without changing the tests. Each
+worker of pytest-xdist loads it too, before the tests' conftest.py, and the report's header names
+the libssl. If pyOpenSSL is already on another libssl, the run ends with an error.
 
 Example, in ``pyproject.toml``::
 

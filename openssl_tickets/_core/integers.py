@@ -1,4 +1,4 @@
-"""Whole numbers for libssl, which would cut off what does not fit."""
+"""Checks integers for libssl, which would truncate those that do not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def checked(name: str, value: SupportsIndex, smallest: int, largest: int, unit: 
     Returns *value* as an ``int`` that libssl can take.
 
     Raises:
-        TypeError: *value* is not an integer (a ``bool`` is not taken for one).
+        TypeError: *value* is not an integer (a ``bool`` is not accepted).
         ValueError: it is less than *smallest* or more than *largest*.
     """
     if isinstance(value, bool):

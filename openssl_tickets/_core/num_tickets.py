@@ -47,19 +47,19 @@ def set_num_tickets(
     """
     Sets how many tickets a server sends after a full TLS 1.3 handshake.
 
-    After a resumption it is 1, whatever is set here, or 0 where *num_tickets* is 0. Tickets asked
-    for with :func:`new_session_ticket` come on top. It means nothing in TLS 1.2.
+    A resumption brings 1 ticket, or 0 if *num_tickets* is 0. Tickets from
+    :func:`new_session_ticket` come on top. The number has no effect in TLS 1.2.
 
     Args:
         context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the
-            connections that are made from it from now on; or an ``OpenSSL.SSL.Connection``,
-            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake. It is a server's.
+            connections that are made from it later; or an ``OpenSSL.SSL.Connection``,
+            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake. It must be a server.
         num_tickets: how many, from 0 to 255: a client cannot ask for more (RFC 9149), and libssl
             sends them all before the connection's first data.
 
     Raises:
         TypeError: *context_or_connection* is neither, or *num_tickets* is not an integer (a
-            ``bool`` is not taken for one).
+            ``bool`` is not accepted).
         ValueError: *num_tickets* is negative or more than 255; *context_or_connection* is for
             clients only, or a client; or there is no TLS on the socket.
         LibraryMismatchError: the object belongs to another libssl.
@@ -84,13 +84,12 @@ def set_num_tickets(
 
 def new_session_ticket(connection: TLSConnection) -> None:
     """
-    Asks for one more ticket to be sent to the client of *connection*, after a login for example.
+    Queues one more ticket for the client of *connection*, for example after a login.
 
-    Each call queues one. They go out together with the next write, before its data, with the next
-    read, or with ``connection.do_handshake()``; never in the middle of a write that blocked. The
-    ``generate`` callback runs then, not now. On an ``asyncio`` stream the connection is
-    ``writer.get_extra_info("ssl_object")``. Tickets that are asked for are sent even where
-    :func:`set_num_tickets` was given 0.
+    Queued tickets are sent before the data of the next write, with the next read, or with
+    ``connection.do_handshake()``, but never in the middle of a write that blocked. libssl calls
+    ``generate`` when it sends them. They are sent even if :func:`set_num_tickets` was given 0. The
+    connection of an ``asyncio`` stream is ``writer.get_extra_info("ssl_object")``.
 
     Args:
         connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
@@ -106,7 +105,7 @@ def new_session_ticket(connection: TLSConnection) -> None:
     Example::
 
         new_session_ticket(connection)
-        connection.sendall(b"welcome")  # the ticket goes ahead of it
+        connection.sendall(b"welcome")  # the ticket is sent before it
 
     libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0; reads and ``do_handshake`` send them from
     3.0.3 on).

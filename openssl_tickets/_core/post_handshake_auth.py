@@ -1,4 +1,4 @@
-"""TLS 1.3: a client that is asked for its certificate after the handshake."""
+"""TLS 1.3: a server asks for the client's certificate after the handshake."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from openssl_tickets._native.errors import raise_error
 
 VERIFY_POST_HANDSHAKE: int = lib.SSL_VERIFY_POST_HANDSHAKE
 """
-Together with ``VERIFY_PEER`` in pyOpenSSL's ``Context.set_verify``: the server does not ask for a
-certificate in the handshake, but when :func:`verify_client_post_handshake` is called.
+A mode for pyOpenSSL's ``Context.set_verify``, together with ``VERIFY_PEER``. The server then asks
+for a certificate when :func:`verify_client_post_handshake` is called, and not in the handshake.
 """
 
 
@@ -18,10 +18,10 @@ def set_post_handshake_auth(
     context_or_connection: TLSContext | TLSConnection, enabled: bool
 ) -> None:
     """
-    Tells servers that this client can be asked for its certificate after the handshake.
+    Tells servers that they may ask this client for its certificate after the handshake.
 
-    It is for clients; a server need not say anything. It means nothing before TLS 1.3.
-    ``ssl.SSLContext.post_handshake_auth`` does the same for the standard library.
+    Call it on clients only. It has no effect before TLS 1.3. ``ssl.SSLContext.post_handshake_auth``
+    does the same for the standard library.
 
     Args:
         context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the connections
@@ -53,14 +53,14 @@ def verify_client_post_handshake(connection: TLSConnection) -> None:
     """
     Asks the client of *connection* for its certificate, after the handshake.
 
-    The request goes out with the next write, or with ``connection.do_handshake()``. The answer is
-    read with what is read next, and verified then: a read fails with libssl's error if it does
-    not satisfy the connection's verify mode.
+    The request is sent with the next write, or with ``connection.do_handshake()``. The next read
+    reads the answer and verifies it. It raises libssl's error if the certificate does not satisfy
+    the connection's verify mode.
 
-    Then new tickets follow, to carry the client's new identity: as many as
-    :func:`set_num_tickets` says at that time after a full handshake, 1 after a resumption. The
-    ``generate`` callback runs for each, where ``get_session(connection).peer_certificate_der`` is
-    the certificate that has come.
+    Then the server sends new tickets, which carry the certificate: as many as
+    :func:`set_num_tickets` says if the handshake was a full one, and 1 if it was a resumption.
+    ``generate`` is called for each, and ``get_session(connection).peer_certificate_der`` is the
+    certificate.
 
     The verify mode must ask for a certificate: with pyOpenSSL ``VERIFY_PEER |
     VERIFY_POST_HANDSHAKE`` (of this package) for the context, or ``Connection.set_verify`` after

@@ -1,4 +1,4 @@
-"""What a context counts of its sessions."""
+"""A context's counters."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ class SessionStats(NamedTuple):
     connect: int
     """Handshakes begun as a client."""
     connect_good: int
-    """Those of them that were finished."""
+    """Those of them that finished."""
     connect_renegotiate: int
     """Renegotiations as a client."""
     accept: int
     """Handshakes begun as a server."""
     accept_good: int
-    """Those of them that were finished."""
+    """Those of them that finished."""
     accept_renegotiate: int
     """Renegotiations as a server; libssl counts some of them more than once."""
     hits: int
     """Sessions that were resumed, on either side, from tickets or from the cache."""
     cb_hits: int
-    """Those that a server's external cache has found."""
+    """Sessions that a server's external cache found."""
     misses: int
-    """Session ids of clients that were not found in a server's cache; tickets are not counted."""
+    """Session ids that were not in a server's cache. Tickets do not count."""
     timeouts: int
-    """Sessions and tickets that came to a server after their time."""
+    """Expired sessions and tickets that clients offered to a server."""
     cache_full: int
-    """Sessions that had to leave since the cache was full."""
+    """Sessions that were removed because the cache was full."""
     cache_size: int
-    """How many sessions the cache may have, 0 for any number."""
+    """How many sessions the cache may hold. 0 means any number."""
 
 
 def session_stats(context: TLSContext) -> SessionStats:
     """
-    Returns what *context* has counted of its connections' sessions.
+    Returns the counters of *context*: handshakes, resumptions and the session cache.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``.

@@ -1,4 +1,4 @@
-"""Refuses to set on a client what only servers use, which libssl would take in silence."""
+"""Refuses to set on a client what only servers use. libssl would accept it without effect."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
 """
 Drives the ``openssl s_client`` program, for scripted interop tests of a server's tickets.
 
-:func:`run` is one connection in one call; :class:`SClient` is one in steps. Both wait for what is
-to come (tickets, text), never for a time to pass, and hand back what was seen as plain data::
+:func:`run` makes a connection in one call, and :class:`SClient` makes one in steps. Both wait for
+tickets and text, never for a time to pass, and return what they saw as plain data::
 
     seen = s_client.run("127.0.0.1", 4433, tls_version="1.3", ca_file="ca.pem", tickets=2)
     assert len(seen.tickets) == 2 and not seen.reused
 
-It needs no more than the standard library and the ``openssl`` program, of OpenSSL 3.0 or later.
+It needs only the standard library and the ``openssl`` program of OpenSSL 3.0 or later.
 
-The server's data and s_client's own words come through different pipes (``-brief``), and so do the
-protocol messages (``-msg -msgfile``), from which tickets and alerts are read. So nothing that a
-server sends can look like a ticket, and nothing of s_client's own is taken for data.
+The server's data, s_client's messages (``-brief``) and the protocol messages (``-msg -msgfile``)
+come through three pipes. Tickets and alerts are read from the third. So a server cannot send data
+that looks like a ticket, and s_client's messages do not look like data.
 """
 
 from openssl_tickets.s_client.arguments import SClientOptions

@@ -52,32 +52,30 @@ def run(
 
     It connects, sends *send*, waits for *tickets* and then for *wait_for*, and closes.
 
-    s_client learns of tickets, and in TLS 1.3 of a refusal of its certificate, only after its
-    handshake. So to see how many tickets came, 0 above all, wait for the server's reply, which
-    comes after them; to see an alert, give ``check=False`` and wait for a ticket or a reply that
-    the alert stands in for.
+    In TLS 1.3, tickets and the refusal of a client certificate arrive after the handshake. To count
+    tickets, above all 0, wait for the server's reply, which comes after them. To see an alert, pass
+    ``check=False`` and wait for a ticket or a reply.
 
     Args:
         host, port: as for :class:`SClient`.
         send: the bytes to send.
         tickets: how many tickets to wait for, 0 or more.
         wait_for: the bytes from the server to wait for; empty for none.
-        check: whether it is an error if the connection ends before all that came. If not, the
-            result says in :attr:`~SClientResult.missing` what did not come.
+        check: whether it is an error if the connection ends too early. If it is not, the result's
+            :attr:`~SClientResult.missing` says what did not come.
         options: the keyword arguments of :class:`SClient`.
 
     Returns:
-        What was seen, until all that was waited for had come or the connection ended.
+        What s_client saw.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong type, or out of range.
         SClientNotFound: there is no such *program*.
         SClientRefused: nothing listens there.
         SClientTimeout: a step took longer than *timeout*, whatever *check* says.
-        SClientEnded: the connection ended before all that was waited for had come; its ``result``
-            has what was seen. Also, whatever *check* says, the program ended before it was
-            connected: it did not like its arguments or one of the files, or could not reach the
-            host.
+        SClientEnded: the connection ended too early; its ``result`` has what s_client saw. Also,
+            whatever *check* says, if the program ended before it was connected: it refused its
+            arguments or a file, or could not reach the host.
         SClientError: the session could not be written to *sess_out*.
         OSError: the system has no files or processes left.
 
@@ -113,16 +111,15 @@ class SClient:
     """
     A connection of ``openssl s_client``, in steps.
 
-    The program is connected once this returns; the handshake may still be under way, so that a
-    server in the same thread can accept it now. Its output is read all the time. Leave the
-    ``with`` block, or call :meth:`close`, and the program is gone; if the block is left by an
-    exception (``KeyboardInterrupt`` too), it is killed. So it is if the object is dropped without
-    either, with a ``ResourceWarning``.
+    When this returns, the program is connected. The handshake may still be in progress, so a server
+    in the same thread can accept it now. The end of the ``with`` block, or :meth:`close`, ends the
+    program. If an exception ends the block (also ``KeyboardInterrupt``), the program is killed. If
+    you drop the object without closing it, the program is killed with a ``ResourceWarning``.
 
     Args:
         host: a name or an address, IPv6 ones (``"::1"``) too.
         port: 1 to 65535.
-        tls_version: the only one to offer; None for what the program offers by itself.
+        tls_version: the only version to offer; None for the program's default.
         ca_file: the certificates to trust, PEM; None for the system's. An untrusted server is
             reported in ``verify_code``; give ``-verify_return_error`` in *extra_args* to have
             s_client end the connection.
@@ -146,8 +143,8 @@ class SClient:
         SClientNotFound: there is no such *program*.
         SClientRefused: nothing listens there.
         SClientTimeout: connecting took longer than *timeout*.
-        SClientEnded: the program ended before it was connected: it did not like its arguments or
-            one of the files, or could not reach the host.
+        SClientEnded: the program ended before it was connected: it refused its arguments or a file,
+            or could not reach the host.
         OSError: the system has no files or processes left.
 
     Example::
@@ -212,8 +209,8 @@ class SClient:
         """
         Sends *data* to the server.
 
-        It returns once the program has taken all of it; what the server made of it is another
-        matter, see :meth:`wait_for`. During the handshake it is kept until that is done.
+        It returns when the program has taken all of it. To know that the server has read it, wait
+        for a reply with :meth:`wait_for`. During the handshake, the data waits.
 
         Args:
             data: any bytes.
@@ -259,8 +256,8 @@ class SClient:
         """
         Waits until the server has sent *data*.
 
-        Looked at is what the server sent after the match of the call before, so that the same
-        reply can be waited for twice.
+        The search starts after the match of the last call, so you can wait for the same reply
+        twice.
 
         Args:
             data: the bytes to wait for, at least one.
@@ -281,7 +278,7 @@ class SClient:
             found = self._transcript.data.find(data, begin)
             if found >= 0:
                 self._skipped = found + len(data)
-            # What has been looked at is not looked at again, or much data would take ages.
+            # Search each byte once, or much data would take very long.
             begin = max(begin, len(self._transcript.data) - len(data) + 1)
             return found >= 0
 
@@ -305,8 +302,8 @@ class SClient:
         """
         Ends the connection in an orderly way (close_notify), and the program with it.
 
-        Tickets and data that are still on their way are lost: wait for them before. It takes up
-        to half a second if the server does not close its side. A second call returns the same.
+        Tickets and data that have not arrived are lost, so wait for them first. It takes up to half
+        a second if the server does not close its side. A second call returns the same result.
 
         Returns:
             What was seen.

@@ -1,4 +1,4 @@
-"""What was seen of a connection, and the errors."""
+"""The result of a connection, and the errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Ticket:
     """A session ticket that the server sent."""
 
-    #: How long the server says that the ticket is good for, in seconds; 0 if it does not say.
+    #: How long the ticket is valid, in seconds, as the server says; 0 if it does not say.
     lifetime_hint: int
     #: The ticket itself.
     ticket: bytes = field(repr=False)
@@ -40,8 +40,8 @@ class SClientResult:
     reused: bool | None
     #: ``"TLSv1.3"`` for example; None like *reused*.
     protocol: str | None
-    #: The fatal alert that came from the server, if one did. Alerts that s_client itself sent,
-    #: and the close_notify of an orderly end, are not in here.
+    #: The server's fatal alert, if there was one. It does not include alerts that s_client sent,
+    #: nor the close_notify of an orderly end.
     alert: Alert | None
     #: The result of the verification of the server's certificate, 0 for a good one; None like
     #: *reused*. In a resumption, it is the session's; 1 if its number cannot be read.
@@ -59,8 +59,8 @@ class SClientResult:
     alpn: str | None = None
     #: Whether the server accepted the early data (``-early_data``).
     early_data_accepted: bool = False
-    #: What was waited for and had not come when the connection ended, in words:
-    #: ``("ticket number 2", "b'hello' from the server")`` for example. Empty if all came.
+    #: What did not come before the connection ended, in words, for example
+    #: ``("ticket number 2", "b'hello' from the server")``. Empty if everything came.
     missing: tuple[str, ...] = ()
 
 
@@ -91,11 +91,10 @@ class SClientTimeout(SClientError, TimeoutError):
 
 class SClientEnded(SClientError):
     """
-    The connection ended before what was waited for had come, for example because the server closed
-    it, or refused the client with an alert.
+    The connection ended too early, for example because the server closed it or sent an alert.
 
     Attributes:
-        result: all that was seen, with the alert, the exit code, and what was missing.
+        result: what s_client saw, with the alert, the exit code, and what was missing.
     """
 
     def __init__(self, message: str, result: SClientResult) -> None:

@@ -1,9 +1,9 @@
 """
-Ticket key files of nginx, HAProxy, Apache and Envoy: read, written, and watched.
+Reads, writes and watches the ticket key files of nginx, HAProxy, Apache and Envoy.
 
-The files are not interchangeable. The programs differ in the order of the secrets, in the sizes,
-and in which key encrypts. A file of the wrong program is often of the right size: it is read
-without an error, and no ticket crosses.
+Do not read one program's file as another's. They differ in the order of the secrets, in their
+sizes, and in which key encrypts. Often the wrong file has the right size: you get no error, and no
+ticket works.
 
 ============= ===== ======================== ====================================================
 format        bytes layout                   the key that encrypts
@@ -20,10 +20,10 @@ nginx and Envoy have one key per file. ``python -m openssl_tickets keys rotate F
 :func:`save_ticket_keys` keep the older keys in FILE.1, FILE.2 and so on. Such a set is read by the
 name of its first file.
 
-The first 48 bytes of an 80-byte file of nginx look like a whole file of 48 bytes, and a file that
-is still being written, or was cut off on the way, can have 48 bytes. So 48 bytes are taken for a
-key only if the caller says that the keys are for AES-128 (``aes=128``), and then 80 bytes are
-refused. Keys of both sizes are loaded one size after the other.
+The first 48 bytes of an 80-byte file of nginx look like a complete file of 48 bytes, and a file
+that is still being written, or was truncated, can have 48 bytes. So 48 bytes are read as a key only
+if the caller says that the keys are for AES-128 (``aes=128``). Then 80 bytes are refused. To load
+keys of both sizes, load one size after the other.
 
 A ticket crosses between one of these programs and a Python server, and back, if they have the same
 keys and the same session id context. If the contexts differ, a ticket is decrypted, and a

@@ -1,4 +1,4 @@
-"""Key files on disk: they are read, and replaced so that at no time a key is missing."""
+"""Reads key files, and replaces them so that no key is missing at any time."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ _ACL = "system.posix_acl_access"  # Linux's
 
 
 class TicketKeyFileWarning(UserWarning):
-    """A ticket key file can be read, or changed, by others than its owner."""
+    """Others than its owner can read or change a ticket key file."""
 
 
 def load_ticket_keys(
     format: TicketKeyFormat, *paths: StrPath, aes: int | None = None
 ) -> list[TicketKey]:
     """
-    Reads the ticket keys of a program: the one that encrypts comes first.
+    Reads the ticket keys of a program. The key that encrypts comes first.
 
-    Of HAProxy's file, a key in base64 per line, the last three lines count, and there must be
-    three: the last but one encrypts, and the last is the next. All lines are of one size.
+    HAProxy's file has a key in base64 per line. The last three lines count, and there must be
+    three. The last but one encrypts, and the last is the next one. All lines have the same size.
 
     Args:
         format: ``"nginx"`` (``ssl_session_ticket_key``), ``"haproxy"`` (``tls-ticket-keys``),
             ``"apache"`` (``SSLSessionTicketKeyFile``) or ``"envoy"`` (``session_ticket_keys``).
-        paths: the file. nginx and Envoy have one key per file. If one file is named, FILE.1,
-            FILE.2 and so on are read as well, as far as they are there (``keys rotate`` makes
-            them). If several are named, just these are read, in the order in which the program's
-            configuration has them.
-        aes: the size of all keys, in bits: 256 or 128. By default it is 256 with nginx, and
-            whatever the file has with HAProxy, whose lines cannot be mistaken for parts of others.
+        paths: the file. nginx and Envoy have one key per file. If you name one file, FILE.1,
+            FILE.2 and so on are read as well, if they exist (``keys rotate`` makes them). If you
+            name several, only these are read. Name them in the order of the program's
+            configuration.
+        aes: the size of all keys, in bits: 256 or 128. The default is 256 for nginx. For HAProxy
+            it is the size in the file, whose lines cannot be mistaken for parts of others.
 
     Returns:
-        The keys, for :class:`TicketKeys`. If a key is there twice, it comes once.
+        The keys, for :class:`TicketKeys`. Duplicates are removed.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -73,17 +73,17 @@ def save_ticket_keys(
     """
     Writes a program's ticket keys, so that :func:`load_ticket_keys` returns them.
 
-    A file is replaced as a whole: who reads it finds the old key or the new one. A new file has
-    mode 0600 from its first byte on. A file that is replaced keeps its owner, its group, and what
-    the two may do (mode and ACL); what everyone else may do is taken away. If *path* is a symbolic
-    link, what it points to is replaced, and the link stays.
+    A file is replaced as a whole, so a reader finds the old key or the new one. A new file has mode
+    0600 from the start. A replaced file keeps its owner, its group and their permissions (mode and
+    ACL). Everyone else loses access. If *path* is a symbolic link, the file that it points to is
+    replaced, and the link stays.
 
-    nginx and Envoy have one key per file: the first goes to FILE, the others to FILE.1, FILE.2 and
-    so on, with the owner, group and mode of FILE, and files of that set beyond the last key are
-    removed. The last key is written first. So to write ``[new, *keys]`` over ``keys`` is a
-    rotation, and whoever reads the files in order meanwhile finds each key that is to stay.
+    nginx and Envoy have one key per file. The first key goes to FILE and the others to FILE.1,
+    FILE.2 and so on, with the owner, group and mode of FILE. Files of the set after the last key
+    are removed. The last key is written first. So if you write ``[new, *keys]`` over ``keys``, you
+    rotate them, and a reader that reads the files in order finds each key that stays.
 
-    The programs read their files when they start, and when they are told to reload.
+    The programs read their files when they start and when they reload.
 
     Args:
         format: ``"nginx"``, ``"haproxy"``, ``"apache"`` or ``"envoy"``.
@@ -91,7 +91,7 @@ def save_ticket_keys(
         keys: the keys, the one that encrypts first. HAProxy has three: the one that encrypts, the
             next, and the one before. Apache has one, for AES-128, such as
             ``TicketKey(os.urandom(16), os.urandom(16), os.urandom(16))``. Envoy's are for AES-256.
-        overwrite: whether FILE, or FILE.1, may be there already.
+        overwrite: whether FILE or FILE.1 may exist.
 
     Raises:
         TypeError: a key is not a :class:`TicketKey`, or *format* is not a str.

@@ -197,6 +197,32 @@ def test_links_lead_to_files(page: str) -> None:
                 assert anchor in slugs, f"{page} links to {target}"
 
 
+# Sentences that readers stumbled over: nobody writes them, or their kind, again.
+RIDDLES = [
+    "and of the sessions that clients keep",
+    "and with them the connections that were resumed without",
+    "Its time is over, its protocol is another",
+    "the handshake's cryptography has had",
+    "is the client's word",
+    "Below this frame there is only",
+    "has not come round to",
+    "of its own again, another than before",
+]
+
+
+def test_no_riddles() -> None:
+    """Pages, docstrings and comments have none of the sentences that had to go."""
+    sources = [
+        path
+        for each in ("openssl_tickets", "examples", "benchmarks")
+        for path in (ROOT / each).rglob("*.py")
+    ]
+    for path in [*sources, *DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        text = " ".join(path.read_text().replace("#", " ").split())
+        for riddle in RIDDLES:
+            assert riddle not in text, f"{path.relative_to(ROOT)}: {riddle}"
+
+
 def test_map_of_the_source() -> None:
     """CONTRIBUTING.md names each file and folder of the tree, and none that is not there."""
     map_ = (ROOT / "CONTRIBUTING.md").read_text().partition("## The map\n")[2]
