@@ -54,7 +54,8 @@ static int lacks_id_context(SSL *ssl)
 /*
  * libssl resumes from its internal cache without asking the decrypt callback, and a session from
  * there must not be written to. So while there are ticket callbacks, it is not to look there. The
- * program may set another mode at any time: this is done again with each hello.
+ * program may set another mode at any time: this is done again with each hello. Called with the lock
+ * held.
  */
 static void close_cache(const openssl_tickets_slot *slot)
 {
@@ -171,7 +172,9 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
     /* If this client has no ticket, libssl looks into its cache next. */
+    openssl_tickets_lock();
     close_cache(slot);
+    openssl_tickets_unlock();
     return answer;
 }
 
