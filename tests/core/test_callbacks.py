@@ -969,7 +969,7 @@ class TestProcesses:
         output = run_with(
             module,
             server_file,
-            IMPORTED_ANEW.replace("FOLDER", repr(str(ROOT)))
+            IMPORTED_ANEW.replace("FOLDER", repr(str(Path(openssl_tickets.__file__).parents[1])))
             + """
             second = tls.server_context(SERVER_FILE)
             seen = []
