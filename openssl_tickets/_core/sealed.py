@@ -13,7 +13,7 @@ def seal(secret: bytes, plain: bytes, also: bytes) -> bytes:
     Raises:
         Error: OpenSSL has no random bytes, no memory or no AES-256-GCM.
 
-    libssl: none; libcrypto's ``EVP_CipherUpdate`` and HKDF (OpenSSL 3.0).
+    It is OpenSSL's AES-256-GCM, with a key by HKDF-SHA256 (OpenSSL 3.0).
     """
     sealed = ffi.new("unsigned char[]", len(plain) + lib.OPENSSL_TICKETS_SEAL_LEN)
     if not lib.openssl_tickets_seal(
