@@ -32,7 +32,15 @@ import pytest
 
 import openssl_tickets
 from benchmarks import chart
-from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, set_ticket_keys
+from openssl_tickets import (
+    SSL,
+    Session,
+    TicketKey,
+    TicketKeys,
+    get_session,
+    s_client,
+    set_ticket_keys,
+)
 from openssl_tickets.redis_keys import RedisTicketKeys
 from openssl_tickets.ticket_key_files import save_ticket_keys
 from tests.support import stdlib_tls, tls
@@ -592,23 +600,23 @@ def test_refusal(
 # Recipes.
 
 
-@runs(("recipes/first-reply.md", "pyopenssl"))
-def test_first_reply(here: Path, server_file: Path, version: Any, sources: list[str]) -> None:
+@pytest.mark.parametrize("library", LIBRARIES)
+@runs(("recipes/first-reply.md", "policy"))
+def test_first_reply(here: Path, library: str, version: Any, sources: list[str]) -> None:
     """There is no ticket before the client has said something, and one with the reply."""
-    context = tls.server_context(server_file, version)
+    context = LIBRARIES[library].server_context(here / "server.pem", version)
     names = execute(sources[0], {"context": context})
 
     def serve(connection: Any) -> None:
-        connection.do_handshake()
         names["serve"](connection)
         with contextlib.suppress(SSL.ZeroReturnError, SSL.SysCallError):
             connection.recv(1)
 
-    with tls.Server(context, serve) as server:
+    with serving_in_threads(context, serve) as (port, errors):
         seen = s_client.run(
-            "127.0.0.1", server.port, tls_version=version, send=b"hi\n", wait_for=b"you said hi\n"
+            "127.0.0.1", port, tls_version=version, send=b"hi\n", wait_for=b"you said hi\n"
         )
-    assert server.errors == []
+    assert errors == []
     assert len(seen.tickets) == 1
 
 
@@ -714,22 +722,28 @@ def test_keys(server_file: Path, library: str, sources: list[str]) -> None:
     assert len(names["keys"].keys) == 3
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @runs(("recipes/fleet.md", "derived"))
-def test_derived(server_file: Path, client_context: Any, sources: list[str]) -> None:
+def test_derived(server_file: Path, library: str, sources: list[str]) -> None:
     """Two contexts with the same secret, each with a ring of its own, resume each other's."""
+    support = LIBRARIES[library]
+    client_context = support.client_context()
     secret = os.urandom(32)
-    contexts = [tls.server_context(server_file) for _ in range(3)]
+    contexts = [support.server_context(server_file) for _ in range(3)]
     for context in contexts[:2]:
         execute(sources[0], {"context": context, "secret": secret})
     execute(sources[0], {"context": contexts[2], "secret": os.urandom(32)})
-    session = tls.Pair(contexts[0], client_context).handshake().session()
-    assert tls.Pair(contexts[1], client_context, session).handshake().reused
-    assert not tls.Pair(contexts[2], client_context, session).handshake().reused
+    session = support.Pair(contexts[0], client_context).handshake().session()
+    assert support.Pair(contexts[1], client_context, session).handshake().reused
+    assert not support.Pair(contexts[2], client_context, session).handshake().reused
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @runs(("recipes/fleet.md", "redis"))
-def test_redis(server_file: Path, client_context: Any, sources: list[str]) -> None:
+def test_redis(server_file: Path, library: str, sources: list[str]) -> None:
     """Two contexts whose keys come from one Redis resume each other's tickets."""
+    support = LIBRARIES[library]
+    client_context = support.client_context()
     program = shutil.which("redis-server")
     if program is None:
         message = "there is no redis-server (Debian: apt-get install redis-server)"
@@ -754,11 +768,11 @@ def test_redis(server_file: Path, client_context: Any, sources: list[str]) -> No
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             wait_for_port(port)
-            first, second = (tls.server_context(server_file) for _ in "12")
+            first, second = (support.server_context(server_file) for _ in "12")
 
             def serve_both(context: Any) -> None:
-                sessions.append(tls.Pair(first, client_context).handshake().session())
-                assert tls.Pair(second, client_context, sessions[0]).handshake().reused
+                sessions.append(support.Pair(first, client_context).handshake().session())
+                assert support.Pair(second, client_context, sessions[0]).handshake().reused
 
             sessions: list[Any] = []
             outer = {
@@ -784,24 +798,27 @@ def wait_for_port(port: int) -> None:
             return
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @runs(("recipes/key-files.md", "nginx"))
-def test_nginx_keys(here: Path, server_file: Path, client_context: Any, sources: list[str]) -> None:
+def test_nginx_keys(here: Path, server_file: Path, library: str, sources: list[str]) -> None:
     """The context has the files' keys, and follows when they change."""
+    support = LIBRARIES[library]
+    client_context = support.client_context()
     new, old = TicketKey.generate(), TicketKey.generate()
     save_ticket_keys("nginx", "new.key", [new])
     save_ticket_keys("nginx", "old.key", [old])
     followed = TicketKey.generate()
 
     def serve(context: Any) -> None:
-        assert key_of(context, client_context) == new.name
-        other = tls.server_context(server_file)
+        assert key_of(context, client_context, support) == new.name
+        other = support.server_context(server_file)
         set_ticket_keys(other, TicketKeys([old]))
-        session = tls.Pair(other, client_context).handshake().session()
-        assert tls.Pair(context, client_context, session).handshake().reused
+        session = support.Pair(other, client_context).handshake().session()
+        assert support.Pair(context, client_context, session).handshake().reused
         save_ticket_keys("nginx", "new.key", [followed])
-        until(lambda: key_of(context, client_context) == followed.name)
+        until(lambda: key_of(context, client_context, support) == followed.name)
 
-    execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
+    execute(sources[0], {"context": support.server_context(server_file), "serve": serve})
 
 
 @runs(("recipes/key-files.md", "haproxy"))
@@ -821,10 +838,12 @@ def test_haproxy_keys(
     execute(sources[0], {"context": tls.server_context(server_file), "serve": serve})
 
 
-def key_of(context: Any, client_context: Any) -> bytes:
+def key_of(context: Any, client_context: Any, support: Any = tls) -> bytes:
     """Returns the name of the key that the tickets of *context* are encrypted with."""
-    session = get_session(tls.Pair(context, client_context).handshake().session())
-    assert session is not None
+    session = support.Pair(context, client_context).handshake().session()
+    if not isinstance(session, Session):
+        session = get_session(session)
+    assert isinstance(session, Session)
     return session.key_name
 
 
