@@ -42,6 +42,7 @@ LIBSSL = (
     "_core/slot",
     "_core/ticket_callback",
     "_core/new_session",
+    "_core/client_sessions",
     "_core/ticket_keys",
     "_core/post_handshake_auth",
     "_adapters/stdlib",

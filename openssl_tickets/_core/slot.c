@@ -2,7 +2,7 @@
  * The slot of an SSL_CTX: what this package keeps for it.
  *
  *   SSL --> slot <--> SSL_CTX
- *           number --> what Python keeps: the callbacks, in two dicts
+ *           number --> what Python keeps: the callbacks, in dicts
  *           keyring --> ticket_keys.c
  *
  * The slot is made once for an SSL_CTX and freed with it. Only one thing leads to Python: the
@@ -21,6 +21,9 @@
  *                                       set while a callback runs
  *   accepted_index             SSL      a mark: decrypt has accepted the    decrypt_ticket in
  *                                       ticket that was looked at last      ticket_callback.c
+ *   offered_index              SSL      the session that a client offers    client_sessions.c
+ *                                       by itself; a reference
+ *   anchors_index              SSL_CTX  a digest; freed with the SSL_CTX    client_sessions.c
  */
 #include <Python.h>
 #include "openssl_tickets.h"
@@ -30,8 +33,8 @@ int openssl_tickets_accepted_index = -1;
 static int ctx_index = -1, asked_index = -1;
 static uintptr_t numbers = 0; /* under the lock: how many have been given out */
 
-/* Python's dicts that have numbers as keys: of ticket callbacks, and of those for new sessions. */
-#define TABLES 2
+/* Python's dicts that have numbers as keys: see callbacks.py. */
+#define TABLES 3
 static PyObject *tables[TABLES]; /* written as the package is imported, and never again */
 
 /* Has a number be forgotten in the Python dict at an address when its SSL_CTX is freed. */

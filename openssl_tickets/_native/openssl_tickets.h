@@ -49,6 +49,7 @@ typedef struct {
     int asks_generate;         /* under the lock: whether Python has a generate callback */
     int asks_decrypt;          /* under the lock: the same for decrypt */
     int announces;             /* under the lock: whether Python has a callback for new sessions */
+    int resumes;               /* under the lock: whether clients ask Python for a session */
     int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
 } openssl_tickets_slot;
@@ -102,6 +103,18 @@ void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback);
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session);
 void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
                                  uintptr_t number);
+
+/* _core/client_sessions.c; the two at the end are Python's. */
+int openssl_tickets_has_other_info_callback(SSL_CTX *ctx);
+void openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int watches);
+int openssl_tickets_is_server_only(SSL_CTX *ctx);
+int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
+void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
+const char *openssl_tickets_server_name(const SSL *ssl);
+int openssl_tickets_has_verify_callback(const SSL *ssl);
+int openssl_tickets_strictness(SSL *ssl, unsigned char *digest);
+void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number);
+void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);
 
 /* _core/ticket_keys.c */
 #define OPENSSL_TICKETS_KEY_NAME_LEN 16
