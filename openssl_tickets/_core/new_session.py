@@ -17,7 +17,7 @@ from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
 
 if TYPE_CHECKING:
-    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
 D = TypeVar("D")
 NewSessionCallback = Callable[[Any, Session, D], object]

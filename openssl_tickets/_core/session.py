@@ -12,7 +12,7 @@ from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
 
 if TYPE_CHECKING:
-    from openssl_tickets._native._libssl import SSL_SESSION, Pointer, unsigned_char
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, unsigned_char
 
 MAX_ENCODED = 1 << 20
 """Bytes. The largest parts of a session, ticket and certificates, have at most 64 KiB each."""
@@ -488,9 +488,8 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
     if is_session(connection):
         session = to_ssl_session(connection)
         lib.SSL_SESSION_up_ref(session)
-    else:
-        session = lib.SSL_get1_session(to_ssl(connection))
-    return owned_session(session) if session else None
+        return owned_session(session)
+    return session_of(to_ssl(connection))
 
 
 def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:
@@ -568,6 +567,12 @@ def session_reused(connection: TLSConnection) -> bool:
     libssl: ``SSL_session_reused`` (OpenSSL 1.1.0).
     """
     return bool(lib.SSL_session_reused(to_ssl(connection)))
+
+
+def session_of(ssl: Pointer[SSL]) -> Session | None:
+    """Returns the session of an ``SSL *``, None if it has none yet."""
+    session = lib.SSL_get1_session(ssl)
+    return owned_session(session) if session else None
 
 
 def owned_session(session: Pointer[SSL_SESSION]) -> Session:
