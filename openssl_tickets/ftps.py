@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ftplib
 import socket
+from ssl import SSLSocket
 from typing import Any
 
 from openssl_tickets._adapters import to_ssl
@@ -40,6 +41,11 @@ class FTP_TLS(ftplib.FTP_TLS):
     _seen: tuple[Session, ...] = ()
     _last: Session | None = None
 
+    def connect(self, *args: Any, **kwargs: Any) -> str:
+        """As in ``ftplib.FTP_TLS``."""
+        self._data_ssl, self._fresh, self._seen, self._last = None, (), (), None
+        return super().connect(*args, **kwargs)
+
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
@@ -68,12 +74,16 @@ class FTP_TLS(ftplib.FTP_TLS):
 
     def _next_session(self) -> Session | None:
         """Returns what the next data connection offers."""
-        for ssl in (to_ssl(self.sock), self._data_ssl):
+        # After ccc() the control connection is plain.
+        control = to_ssl(self.sock) if isinstance(self.sock, SSLSocket) else None
+        for ssl in (control, self._data_ssl):
             session = session_of(ssl) if ssl is not None else None
             if session is None or not session.is_resumable:
                 continue
             if session.protocol != "TLSv1.3":
-                return session  # the control connection's own
+                if ssl is control:  # whose session is good for all data connections
+                    self._last = session
+                return self._last
             if session not in self._seen:
                 self._fresh += (session.copy(),)
                 self._seen = (*self._seen[-8:], session.copy())

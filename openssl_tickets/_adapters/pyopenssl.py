@@ -9,6 +9,7 @@ All that is known of pyOpenSSL's objects: what they hold, and which libssl they 
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -101,14 +102,17 @@ def chain_info_callback(context: Any, first: Callable[[Any, int, int], None]) ->
     own = names.get("_info_callback")
     if "set_info_callback" in names:
         return own is not None
-    set_info_callback = type(context).set_info_callback.__get__(context)
+    # Not the context itself: it holds what follows.
+    kind, context_of = type(context), weakref.ref(context)
 
     def chained(callback: Callable[[Any, int, int], None]) -> None:
         def both(connection: Any, where: int, ret: int) -> None:
-            first(connection, where, ret)
-            callback(connection, where, ret)
+            try:
+                first(connection, where, ret)
+            finally:  # a program may verify its server here, as Twisted does
+                callback(connection, where, ret)
 
-        set_info_callback(both)
+        kind.set_info_callback(context_of(), both)
 
     if own is not None:
         chained(lambda connection, where, ret: own(connection._ssl, where, ret))

@@ -3,7 +3,7 @@
  * session to offer; when the server has not taken it, Python is told to forget it.
  *
  * libssl tells of both through the info callback of the SSL_CTX. Each SSL_CTX has one, and a program
- * may have its own: ours is set only where there is none, and no pointer to another is ever called.
+ * may have its own: ours is set only if there is none, and no pointer to another is ever called.
  */
 #include <Python.h>
 #include <string.h>
@@ -11,29 +11,41 @@
 #include <openssl/x509v3.h>
 #include "openssl_tickets.h"
 
-/* Of an SSL: the session that was offered by us; it owns a reference, from the offer to the end. */
-static int offered_index = -1;
-/* Of an SSL_CTX: the digest of its trust anchors, as long as they are as many. */
-static int anchors_index = -1;
+#define DIGEST_LEN (OPENSSL_TICKETS_STRICTNESS_LEN / 2)
 
+/*
+ * One handshake of a client. A resumption verifies nothing anew, so a session is worth as much as
+ * the handshake that it came from has verified: that is read as the handshake begins, when a session
+ * is to be offered, and once more as it ends, when one is to be kept.
+ *
+ * Between the two only certificates may come to what is trusted, since libssl reads a folder of them
+ * as it verifies. If anything else has changed, nobody can tell what was verified.
+ */
 typedef struct {
-    X509_STORE *store;         /* only compared; the SSL_CTX holds it while it is its own */
-    int count;
-    unsigned char digest[EVP_MAX_MD_SIZE];
-} anchors;
+    char *server;              /* Python's name for the server and its verify callback */
+    SSL_verify_cb callback;    /* only compared */
+    unsigned char strictness[OPENSSL_TICKETS_STRICTNESS_LEN]; /* the settings', the anchors' digest */
+    enum { RUNS, AS_IT_BEGAN, CHANGED } state;
+    SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
+} attempt;
 
-static void free_session(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
-                         void *argp)
+/* Of an SSL: its attempt, which it owns. */
+static int attempt_index = -1;
+
+static void end_attempt(attempt *a)
 {
-    (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
-    SSL_SESSION_free(ptr);
+    if (a == NULL)
+        return;
+    SSL_SESSION_free(a->offered);
+    OPENSSL_free(a->server);
+    OPENSSL_free(a);
 }
 
-static void free_anchors(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
+static void free_attempt(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
                          void *argp)
 {
     (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
-    OPENSSL_free(ptr);
+    end_attempt(ptr);
 }
 
 static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
@@ -44,151 +56,16 @@ static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **fr
     return 1;
 }
 
-static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
+static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
 
-static void make_indexes(void)
+static void make_index(void)
 {
-    offered_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_session);
-    anchors_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, dup_nothing, free_anchors);
+    attempt_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_attempt);
 }
 
-static int has_indexes(void)
+static attempt *attempt_of(const SSL *ssl)
 {
-    return CRYPTO_THREAD_run_once(&indexes_once, make_indexes) && offered_index >= 0
-           && anchors_index >= 0;
-}
-
-/* Lets go of what was offered; returns it with its reference, or NULL. */
-static SSL_SESSION *take_offered(SSL *ssl)
-{
-    SSL_SESSION *offered = SSL_get_ex_data(ssl, offered_index);
-
-    if (offered != NULL && !SSL_set_ex_data(ssl, offered_index, NULL))
-        return NULL;
-    return offered;
-}
-
-/*
- * Has a client that is about to begin its handshake offer the session. Returns 0 when there is no
- * memory, or when the program has set a session itself.
- */
-int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
-{
-    if (!has_indexes() || SSL_get_session(ssl) != NULL || !SSL_SESSION_up_ref(session))
-        return 0;
-    if (!SSL_set_ex_data(ssl, offered_index, session)) {
-        SSL_SESSION_free(session);
-        return 0;
-    }
-    if (openssl_tickets_set_session(ssl, session))
-        return 1;
-    SSL_SESSION_free(take_offered(ssl));
-    return 0;
-}
-
-static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
-{
-    void *before;
-
-    /* A renegotiation has the connection's own session. */
-    if (SSL_get_session(ssl) != NULL || !openssl_tickets_begin_callback(ssl, NULL, &before))
-        return;
-    ERR_set_mark();
-    openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number);
-    ERR_pop_to_mark();
-    openssl_tickets_end_callback(ssl, before);
-}
-
-static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, int failed)
-{
-    SSL_SESSION *offered = take_offered(ssl);
-    void *before;
-
-    if (offered == NULL)
-        return;
-    if (!failed && SSL_session_reused(ssl)) {
-        /* In TLS 1.2 libssl tells nobody of a new ticket that comes with a resumption. */
-        if (openssl_tickets_before_tls13(ssl) && SSL_get_session(ssl) != offered)
-            openssl_tickets_announce(ssl, slot, SSL_get_session(ssl));
-    } else if (openssl_tickets_begin_callback(ssl, NULL, &before)) {
-        ERR_set_mark();
-        openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
-        ERR_pop_to_mark();
-        openssl_tickets_end_callback(ssl, before);
-    }
-    SSL_SESSION_free(offered);
-}
-
-/* libssl's info callback; Python calls it too, from a program's own info callback. */
-void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
-{
-    SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
-    openssl_tickets_slot *slot;
-    int resumes;
-
-    if (!(where & (SSL_CB_HANDSHAKE_START | SSL_CB_HANDSHAKE_DONE | SSL_CB_ALERT))
-        || SSL_is_server(ssl) || !Py_IsInitialized() || !has_indexes())
-        return;
-    slot = openssl_tickets_slot_of(ssl);
-    if (slot == NULL)
-        return;
-    openssl_tickets_lock();
-    resumes = slot->resumes;
-    openssl_tickets_unlock();
-    if (where & SSL_CB_HANDSHAKE_START) {
-        if (resumes)
-            begin_handshake(ssl, slot);
-    } else if (where & SSL_CB_HANDSHAKE_DONE) {
-        end_handshake(ssl, slot, 0);
-    } else if (ret >> 8 == SSL3_AL_FATAL) {
-        end_handshake(ssl, slot, 1);
-    }
-}
-
-/* Whether the program has set an info callback for ctx. */
-int openssl_tickets_has_other_info_callback(SSL_CTX *ctx)
-{
-    void (*set)(const SSL *ssl, int where, int ret) = SSL_CTX_get_info_callback(ctx);
-
-    return set != NULL && set != openssl_tickets_state_changed;
-}
-
-/*
- * Has clients of ctx, whose slot has been made, ask Python for sessions, or not any more. If watches
- * is 0, the program's own info callback calls state_changed.
- */
-void openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int watches)
-{
-    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
-
-    if (slot == NULL)
-        return;
-    openssl_tickets_lock();
-    slot->resumes = resumes;
-    openssl_tickets_unlock();
-    if (resumes && watches)
-        SSL_CTX_set_info_callback(ctx, openssl_tickets_state_changed);
-    else if (SSL_CTX_get_info_callback(ctx) == openssl_tickets_state_changed)
-        SSL_CTX_set_info_callback(ctx, NULL);
-}
-
-/* Whether no client can come of ctx. A context for both sides has another method. */
-int openssl_tickets_is_server_only(SSL_CTX *ctx)
-{
-    const SSL_METHOD *method = SSL_CTX_get_ssl_method(ctx);
-
-    return method == TLS_server_method() || method == DTLS_server_method();
-}
-
-/* The server name that a client asks for, NULL where it asks for none. */
-const char *openssl_tickets_server_name(const SSL *ssl)
-{
-    return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-}
-
-int openssl_tickets_has_verify_callback(const SSL *ssl)
-{
-    return SSL_get_verify_callback(ssl) != NULL;
+    return attempt_index >= 0 ? SSL_get_ex_data(ssl, attempt_index) : NULL;
 }
 
 static int add(EVP_MD_CTX *md, const void *data, size_t len)
@@ -199,14 +76,9 @@ static int add(EVP_MD_CTX *md, const void *data, size_t len)
     return EVP_DigestUpdate(md, &size, sizeof(size)) && EVP_DigestUpdate(md, data, len);
 }
 
-static int add_number(EVP_MD_CTX *md, int64_t number)
-{
-    return add(md, &number, sizeof(number));
-}
-
 static int add_text(EVP_MD_CTX *md, const char *text)
 {
-    return text != NULL ? add(md, text, strlen(text)) : add_number(md, -1);
+    return text != NULL ? add(md, text, strlen(text)) : add(md, "\xff", 1);
 }
 
 static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
@@ -244,74 +116,288 @@ static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
 }
 
 /*
- * Adds what ctx trusts. Its digest is kept: of 140 authorities it takes longer than a handshake.
- * Certificates are only ever added to a store, so one of as many is the same.
+ * Digests what is trusted. The digest is kept: of 140 authorities it takes longer than a handshake.
+ * Certificates and CRLs are only ever added to a store, so the same one with as many is the same.
  */
-static int add_anchors(EVP_MD_CTX *md, SSL_CTX *ctx)
+static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigned char *digest)
 {
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-    anchors *kept, *made = NULL;
+    openssl_tickets_anchors *kept = &slot->anchors;
+    X509_STORE *old = NULL;
     STACK_OF(X509_OBJECT) *objects;
-    int added = 0;
+    int count, done;
 
     if (store == NULL || !X509_STORE_lock(store))
         return 0;
     objects = X509_STORE_get0_objects(store);
-    kept = SSL_CTX_get_ex_data(ctx, anchors_index);
-    if (kept == NULL) {
-        made = OPENSSL_zalloc(sizeof(*made));
-        if (made != NULL && SSL_CTX_set_ex_data(ctx, anchors_index, made)) {
-            kept = made;
-            made = NULL;
+    count = sk_X509_OBJECT_num(objects);
+    openssl_tickets_lock();
+    done = kept->store == store && kept->count == count;
+    if (done)
+        memcpy(digest, kept->digest, DIGEST_LEN);
+    openssl_tickets_unlock();
+    if (!done) {
+        done = digest_objects(objects, digest);
+        if (done && X509_STORE_up_ref(store)) {
+            openssl_tickets_lock();
+            old = kept->store;
+            /* With a reference, so that no other store can come to be at this address. */
+            kept->store = store;
+            kept->count = count;
+            memcpy(kept->digest, digest, DIGEST_LEN);
+            openssl_tickets_unlock();
         }
-    }
-    if (kept != NULL) {
-        if (kept->store != store || kept->count != sk_X509_OBJECT_num(objects)) {
-            kept->store = NULL;
-            if (digest_objects(objects, kept->digest)) {
-                kept->count = sk_X509_OBJECT_num(objects);
-                kept->store = store;
-            }
-        }
-        added = kept->store != NULL && add(md, kept->digest, 32);
     }
     X509_STORE_unlock(store);
-    OPENSSL_free(made);
-    return added;
+    X509_STORE_free(old);
+    return done;
+}
+
+/* Adds what a certificate is verified by. Purpose, trust and policies cannot be asked for in 3.0. */
+static int add_param(EVP_MD_CTX *md, X509_VERIFY_PARAM *param)
+{
+    const int64_t numbers[] = {
+        (int64_t)X509_VERIFY_PARAM_get_flags(param),
+        X509_VERIFY_PARAM_get_depth(param),
+        X509_VERIFY_PARAM_get_auth_level(param),
+        X509_VERIFY_PARAM_get_hostflags(param),
+        (int64_t)X509_VERIFY_PARAM_get_time(param),
+    };
+    char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+    const char *host;
+    int number, done = add(md, numbers, sizeof(numbers));
+
+    for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
+        done = add_text(md, host);
+    done = done && add_text(md, NULL) && add_text(md, X509_VERIFY_PARAM_get0_email(param))
+           && add_text(md, ip);
+    OPENSSL_free(ip);
+    return done;
 }
 
 /*
- * A digest, of 32 bytes, of all that ssl verifies of a server, and of who it says that it is itself:
- * a resumption verifies nothing anew. Returns 0 if it could not be made; nothing must be resumed then.
- * A verify callback is not in it: no two can be compared here.
+ * Digests all that ssl verifies of a server, and who it says that it is itself: the settings, then
+ * the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify callback is
+ * not in it: no two can be compared here.
  */
-int openssl_tickets_strictness(SSL *ssl, unsigned char *digest)
+static int digest_strictness(SSL *ssl, unsigned char *strictness)
 {
-    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     X509 *certificate = SSL_get_certificate(ssl);
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    const int64_t numbers[] = {
+        SSL_get_verify_mode(ssl),
+        SSL_get_verify_depth(ssl),
+        SSL_get_security_level(ssl),
+    };
     unsigned char fingerprint[EVP_MAX_MD_SIZE];
     unsigned int len = 0;
-    const char *host;
-    char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
-    int number, done;
+    X509_STORE *store = NULL;
+    EVP_MD_CTX *md;
+    int done;
 
-    done = has_indexes() && md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL)
-           && add_number(md, SSL_get_verify_mode(ssl))
-           && add_number(md, SSL_get_verify_depth(ssl))
-           && add_number(md, SSL_get_security_level(ssl))
-           && add_number(md, (int64_t)X509_VERIFY_PARAM_get_flags(param))
-           && add_number(md, X509_VERIFY_PARAM_get_depth(param))
-           && add_number(md, X509_VERIFY_PARAM_get_auth_level(param))
-           && add_number(md, X509_VERIFY_PARAM_get_hostflags(param));
-    for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
-        done = add_text(md, host);
-    done = done && add_number(md, number) && add_text(md, X509_VERIFY_PARAM_get0_email(param))
-           && add_text(md, ip) && add_anchors(md, SSL_get_SSL_CTX(ssl));
+    SSL_get0_verify_cert_store(ssl, &store);
+    if (store == NULL)
+        store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
+    if (slot == NULL || store == NULL || (md = EVP_MD_CTX_new()) == NULL)
+        return 0;
+    done = EVP_DigestInit_ex(md, EVP_sha256(), NULL) && add(md, numbers, sizeof(numbers))
+           && add_param(md, SSL_get0_param(ssl)) && add_param(md, X509_STORE_get0_param(store));
     if (done && certificate != NULL)
         done = X509_digest(certificate, EVP_sha256(), fingerprint, &len);
-    done = done && add(md, fingerprint, len) && EVP_DigestFinal_ex(md, digest, NULL);
+    done = done && add(md, fingerprint, len) && EVP_DigestFinal_ex(md, strictness, NULL)
+           && digest_anchors(slot, store, strictness + DIGEST_LEN);
     EVP_MD_CTX_free(md);
-    OPENSSL_free(ip);
     return done;
+}
+
+/*
+ * To be called as a handshake begins, before anything is offered. The server is Python's name for
+ * the other side and for the verify callback. Returns 0 if nothing can be offered or kept.
+ */
+int openssl_tickets_begin_attempt(SSL *ssl, const char *server)
+{
+    attempt *a = OPENSSL_zalloc(sizeof(*a));
+
+    if (a == NULL)
+        return 0;
+    a->server = OPENSSL_strdup(server);
+    a->callback = SSL_get_verify_callback(ssl);
+    if (a->server != NULL && digest_strictness(ssl, a->strictness)
+        && SSL_set_ex_data(ssl, attempt_index, a))
+        return 1;
+    end_attempt(a);
+    return 0;
+}
+
+/* Compares how ssl verifies now with how it did as its handshake began. */
+static void settle(SSL *ssl, attempt *a)
+{
+    unsigned char now[OPENSSL_TICKETS_STRICTNESS_LEN];
+
+    if (a->state != RUNS)
+        return;
+    a->state = CHANGED;
+    if (a->callback == SSL_get_verify_callback(ssl) && digest_strictness(ssl, now)
+        && memcmp(now, a->strictness, DIGEST_LEN) == 0) {
+        memcpy(a->strictness, now, sizeof(now));
+        a->state = AS_IT_BEGAN;
+    }
+}
+
+/*
+ * Returns Python's name for the server that ssl has shaken hands with, and how ssl verified it. While
+ * the handshake is not over, it is how ssl verifies as it has begun. NULL if nobody can tell.
+ */
+const char *openssl_tickets_attempt_of(SSL *ssl, int is_over, unsigned char *strictness)
+{
+    attempt *a = attempt_of(ssl);
+
+    if (a == NULL)
+        return NULL;
+    if (is_over) {
+        settle(ssl, a);
+        if (a->state != AS_IT_BEGAN)
+            return NULL;
+    }
+    memcpy(strictness, a->strictness, sizeof(a->strictness));
+    return a->server;
+}
+
+/*
+ * Whether a handshake with the session would come to the same as one without. libssl itself does not
+ * ask: a server ends a handshake whose session has a cipher that the client does not offer; and a
+ * certificate that nobody has verified, or whose time is over, is not looked at any more.
+ */
+static int may_offer(SSL *ssl, SSL_SESSION *session)
+{
+    STACK_OF(SSL_CIPHER) *ciphers = SSL_get_ciphers(ssl);
+    const SSL_CIPHER *cipher = SSL_SESSION_get0_cipher(session);
+    X509 *peer = SSL_SESSION_get0_peer(session);
+    int number;
+
+    if (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER
+        && (peer == NULL || X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0))
+        return 0;
+    for (number = 0; cipher != NULL && number < sk_SSL_CIPHER_num(ciphers); number++)
+        if (SSL_CIPHER_get_id(sk_SSL_CIPHER_value(ciphers, number)) == SSL_CIPHER_get_id(cipher))
+            return 1;
+    return 0;
+}
+
+/* Has a client that begins its handshake offer the session. Returns 0 if it does not. */
+int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
+{
+    attempt *a = attempt_of(ssl);
+
+    if (a == NULL || a->offered != NULL || !may_offer(ssl, session)
+        || !openssl_tickets_set_session(ssl, session) || !SSL_SESSION_up_ref(session))
+        return 0;
+    a->offered = session;
+    return 1;
+}
+
+static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
+{
+    void *before;
+
+    if (openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number);
+        openssl_tickets_end_callback(ssl, before);
+    }
+}
+
+static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a, int failed)
+{
+    SSL_SESSION *offered = a->offered;
+    void *before;
+
+    a->offered = NULL;
+    if (offered != NULL && (failed || !SSL_session_reused(ssl))
+        && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
+        openssl_tickets_end_callback(ssl, before);
+    }
+    settle(ssl, a);
+    /* In TLS 1.2 libssl tells nobody of a new ticket that comes with a resumption. */
+    if (offered != NULL && !failed && SSL_session_reused(ssl) && openssl_tickets_before_tls13(ssl)
+        && SSL_get_session(ssl) != offered)
+        openssl_tickets_announce(ssl, slot, SSL_get_session(ssl));
+    SSL_SESSION_free(offered);
+}
+
+/* libssl's info callback; Python calls it too, from a program's own info callback. */
+void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
+{
+    SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
+    openssl_tickets_slot *slot;
+    attempt *a;
+    int resumes;
+
+    if (!(where & (SSL_CB_HANDSHAKE_START | SSL_CB_HANDSHAKE_DONE | SSL_CB_ALERT))
+        || SSL_is_server(ssl) || !Py_IsInitialized()
+        || (slot = openssl_tickets_slot_of(ssl)) == NULL)
+        return;
+    ERR_set_mark();
+    a = attempt_of(ssl);
+    if (where & SSL_CB_HANDSHAKE_START) {
+        /* One before it is over, and so is what it has verified. */
+        if (a != NULL && SSL_set_ex_data(ssl, attempt_index, NULL))
+            end_attempt(a);
+        openssl_tickets_lock();
+        resumes = slot->resumes;
+        openssl_tickets_unlock();
+        /*
+         * What the program has set itself goes its own way, since nobody can tell what has been
+         * verified for it; the session of a renegotiation too.
+         */
+        if (resumes && SSL_get_session(ssl) == NULL)
+            begin_handshake(ssl, slot);
+    } else if (a != NULL && where & SSL_CB_HANDSHAKE_DONE) {
+        end_handshake(ssl, slot, a, 0);
+    } else if (a != NULL && where & SSL_CB_ALERT && ret >> 8 == SSL3_AL_FATAL) {
+        end_handshake(ssl, slot, a, 1);
+    }
+    ERR_pop_to_mark();
+}
+
+/*
+ * Has clients of ctx, whose slot has been made, ask Python for sessions, or not any more. If
+ * is_chained, the program's own info callback calls state_changed. Returns 0, and does nothing, if
+ * the info callback is neither ours nor chained.
+ */
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+    void (*callback)(const SSL *ssl, int where, int ret) = SSL_CTX_get_info_callback(ctx);
+    int is_ours = callback == openssl_tickets_state_changed;
+
+    if (slot == NULL || !CRYPTO_THREAD_run_once(&index_once, make_index) || attempt_index < 0
+        || (resumes && !is_chained && !is_ours && callback != NULL))
+        return 0;
+    openssl_tickets_lock();
+    slot->resumes = resumes;
+    openssl_tickets_unlock();
+    if (resumes && !is_chained)
+        SSL_CTX_set_info_callback(ctx, openssl_tickets_state_changed);
+    else if (is_ours)
+        SSL_CTX_set_info_callback(ctx, NULL);
+    return 1;
+}
+
+/* Whether no client can come of ctx. A context for both sides has another method. */
+int openssl_tickets_is_server_only(SSL_CTX *ctx)
+{
+    const SSL_METHOD *method = SSL_CTX_get_ssl_method(ctx);
+
+    return method == TLS_server_method() || method == DTLS_server_method();
+}
+
+/* The server name that a client asks for, NULL if it asks for none. */
+const char *openssl_tickets_server_name(const SSL *ssl)
+{
+    return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+}
+
+int openssl_tickets_has_verify_callback(const SSL *ssl)
+{
+    return SSL_get_verify_callback(ssl) != NULL;
 }

@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from openssl_tickets._adapters import (
     chain_info_callback,
@@ -21,8 +21,10 @@ from openssl_tickets._core.new_session import tell_c_of_new_sessions
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._core.session_stores import MemorySessionStore, SessionStore, expires
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import raise_error
 
-CData = Any
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
 
 _TRIES = 16  # sessions that are looked at for one handshake
 
@@ -112,7 +114,7 @@ def resume_sessions(
             )
     number = number_of(ssl_ctx.pointer)
     if not enabled:
-        lib.openssl_tickets_set_resumes(ssl_ctx.pointer, False, True)
+        lib.openssl_tickets_set_resumes(ssl_ctx.pointer, False, False)
         client_sessions.pop(number, None)
         tell_c_of_new_sessions(ssl_ctx.pointer, number)
         return None
@@ -120,12 +122,16 @@ def resume_sessions(
         entry = client_sessions.get(number)
         store = entry[1].store if entry is not None else MemorySessionStore()
     is_chained = chain_info_callback(context, _state_changed)
+    if not lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, is_chained):
+        raise_error(
+            "this context has an info callback that pyOpenSSL knows nothing of, or there is no "
+            "memory: no clients of it can resume by themselves"
+        )
     client_sessions[number] = (
         ssl_ctx.connection_of,
         ClientSessions(store, verify_callbacks_are_alike),
     )
     tell_c_of_new_sessions(ssl_ctx.pointer, number)
-    lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, not is_chained)
     return store
 
 
@@ -136,9 +142,12 @@ class ClientSessions:
         self.store = store
         self._are_alike = verify_callbacks_are_alike
 
-    def offer(self, connection: Any, ssl: CData) -> None:
+    def offer(self, connection: Any, ssl: Pointer[SSL]) -> None:
         """Has a client that is about to shake hands offer what there is."""
-        key = self._key(connection, ssl)
+        server = self._server(connection, ssl)
+        if server is None or not lib.openssl_tickets_begin_attempt(ssl, server):
+            return
+        key = _key(ssl, is_over=False)
         session = self._usable(key) if key is not None else None
         if session is not None:
             # libssl spoils a session whose connection is not closed in order.
@@ -157,56 +166,56 @@ class ClientSessions:
                 return session
         return None
 
-    def keep(self, connection: Any, ssl: CData, session: Session) -> None:
+    def keep(self, ssl: Pointer[SSL], session: Session) -> None:
         """Keeps what has come from a server."""
+        key = _key(ssl, is_over=True)
+        if key is None:
+            return
         try:
-            self._keep(connection, ssl, session)
+            if session.protocol != "TLSv1.3":
+                self._forget(key, lambda _: True)
+            # RFC 8446, 4.6.1: a ticket without a lifetime is to be discarded at once.
+            elif not session.ticket_lifetime_hint:
+                return
+            if session.is_resumable:
+                self.store.put(key, session)
         except Exception as error:
             log_failure("a session was not kept", error)
 
-    def _keep(self, connection: Any, ssl: CData, session: Session) -> None:
-        if lib.SSL_is_server(ssl) or not session.is_resumable:
-            return
-        key = self._key(connection, ssl)
-        if key is None:
-            return
-        if session.protocol == "TLSv1.3":
-            if not session.ticket_lifetime_hint:
-                return  # RFC 8446, 4.6.1: to be discarded at once
-        else:
-            self._forget(key, lambda _: True)
-        self.store.put(key, session)
-
-    def refused(self, connection: Any, ssl: CData, session: Session) -> None:
+    def refused(self, ssl: Pointer[SSL], session: Session) -> None:
         """Forgets what a server has refused. A TLS 1.3 session is forgotten as it is offered."""
-        key = self._key(connection, ssl)
-        if key is not None and session.protocol != "TLSv1.3":
-            self._forget(key, lambda other: other == session)
+        key = _key(ssl, is_over=False)
+        if key is None or session.protocol == "TLSv1.3":
+            return
+        try:
+            self._forget(key, session.__eq__)
+        except Exception as error:
+            log_failure("a refused session was not forgotten", error)
 
-    def _key(self, connection: Any, ssl: CData) -> str | None:
+    def _server(self, connection: Any, ssl: Pointer[SSL]) -> bytes | None:
         """
-        Returns under which key the sessions of a connection are kept: the server, and how it is
-        verified. None if its sessions are not to be kept.
+        Returns who is on the other side, and who verifies it; None if nobody can tell, and nothing
+        is to be offered or kept.
         """
         name = lib.openssl_tickets_server_name(ssl)
-        server = ffi.string(name).decode(errors="replace") if name else server_name_of(connection)
+        server = ffi.string(name) if name else (server_name_of(connection) or "").encode()
         address = peer_address(connection)
         if not server and address is None:
             return None
-        host, port = address or ("", 0)
-        callback = ""
+        host, port = address or ("", "")
+        server = b"%b:%b" % (server or host.encode(), str(port).encode())
         if lib.openssl_tickets_has_verify_callback(ssl):
             verifier = verify_callback_of(connection)
             if self._are_alike:
-                callback = "alike"
-            elif verifier is not None:
-                callback = _verify_callbacks.setdefault(verifier, os.urandom(16).hex())
-            else:
+                return server + b" alike"
+            if verifier is None:
                 return None
-        digest = ffi.new("unsigned char[32]")
-        if not lib.openssl_tickets_strictness(ssl, digest):
-            return None
-        return f"{server or host}:{port or ''} {bytes(digest).hex()} {callback}".rstrip()
+            return (
+                server
+                + b" "
+                + _verify_callbacks.setdefault(verifier, os.urandom(16).hex().encode())
+            )
+        return server
 
     def _forget(self, key: str, is_of_no_use: Callable[[Session], bool]) -> None:
         kept = []
@@ -220,16 +229,28 @@ class ClientSessions:
             self.store.put(key, session)
 
 
+def _key(ssl: Pointer[SSL], is_over: bool) -> str | None:
+    """
+    Returns under which key the sessions of a connection are kept: the server, and how it is
+    verified. None if they are not to be kept.
+    """
+    strictness = ffi.new("unsigned char[]", lib.OPENSSL_TICKETS_STRICTNESS_LEN)
+    server = lib.openssl_tickets_attempt_of(ssl, is_over, strictness)
+    if not server:
+        return None
+    return f"{ffi.string(server).decode(errors='backslashreplace')} {bytes(strictness).hex()}"
+
+
 # A name for each verify callback, which no other has ever had, in this process or another.
-_verify_callbacks: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+_verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
 def _state_changed(connection: Any, where: int, ret: int) -> None:
     lib.openssl_tickets_state_changed(to_ssl(connection), where, ret)
 
 
-@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_offer(ssl: CData, app_data: int, number: int) -> None:
+@ffi.def_extern("openssl_tickets_offer", onerror=surface)
+def openssl_tickets_offer(ssl: Pointer[SSL], app_data: int, number: int) -> None:
     entry = client_sessions.get(number)
     if entry is None:  # turned off since C has looked
         return
@@ -240,18 +261,14 @@ def openssl_tickets_offer(ssl: CData, app_data: int, number: int) -> None:
         log_failure("a full handshake follows", error)
 
 
-@ffi.def_extern(onerror=surface)  # type: ignore[untyped-decorator]
-def openssl_tickets_refused(ssl: CData, app_data: int, session: CData, number: int) -> None:
+@ffi.def_extern("openssl_tickets_refused", onerror=surface)
+def openssl_tickets_refused(
+    ssl: Pointer[SSL], app_data: int, session: Pointer[SSL_SESSION], number: int
+) -> None:
     entry = client_sessions.get(number)
-    if entry is None:
-        return
-    connection = entry[0](ssl, app_data)
-    lib.SSL_SESSION_up_ref(session)
-    refused = owned_session(session)
-    try:
-        entry[1].refused(connection, ssl, refused)
-    except Exception as error:
-        log_failure("a refused session was not forgotten", error)
+    if entry is not None:
+        lib.SSL_SESSION_up_ref(session)
+        entry[1].refused(ssl, owned_session(session))
 
 
 def log_failure(outcome: str, error: Exception) -> None:

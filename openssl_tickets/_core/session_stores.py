@@ -16,6 +16,7 @@ from openssl_tickets._core.session import Session
 
 _SERVERS_MAX = 1_000_000
 _SESSIONS_MAX = 1000
+_LIFETIME_MAX = 7 * 86_400  # seconds, for which a client may keep a ticket (RFC 8446, 4.6.1)
 _TIMEOUT = 10.0  # seconds that a process waits for another
 
 
@@ -37,15 +38,16 @@ class SessionStore(Protocol):
 def expires(session: Session) -> int:
     """Returns until when the server takes *session*, in seconds since the Epoch."""
     # In TLS 1.2 the server need not say for how long it takes a ticket.
-    return session.time + min(session.timeout, session.ticket_lifetime_hint or session.timeout)
+    hint = session.ticket_lifetime_hint or session.timeout
+    return session.time + min(session.timeout, hint, _LIFETIME_MAX)
 
 
 class MemorySessionStore:
     """
     Sessions in memory, for any number of threads.
 
-    A process that has been forked has the sessions of its parent, and so offers some of its
-    tickets too. Use a :class:`FileSessionStore` for several processes.
+    A process that has been forked begins with none, since its parent offers those that there were.
+    Use a :class:`FileSessionStore` for several processes.
 
     Args:
         max_servers: how many servers (keys) at most; the one whose session is the oldest goes
@@ -99,6 +101,7 @@ class MemorySessionStore:
     def _locked(self) -> threading.Lock:
         if self._pid != os.getpid():
             # A thread that is not in this process may have held it in the fork.
+            self._sessions = OrderedDict()
             self._lock = threading.Lock()
             self._pid = os.getpid()
         return self._lock

@@ -21,9 +21,8 @@
  *                                       set while a callback runs
  *   accepted_index             SSL      a mark: decrypt has accepted the    decrypt_ticket in
  *                                       ticket that was looked at last      ticket_callback.c
- *   offered_index              SSL      the session that a client offers    client_sessions.c
- *                                       by itself; a reference
- *   anchors_index              SSL_CTX  a digest; freed with the SSL_CTX    client_sessions.c
+ *   attempt_index              SSL      a client's handshake; freed with    client_sessions.c
+ *                                       the SSL, or as the next one begins
  */
 #include <Python.h>
 #include "openssl_tickets.h"
@@ -88,6 +87,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
         return;
     forget(slot->number);
     openssl_tickets_release_keyring(slot->keyring);
+    X509_STORE_free(slot->anchors.store);
     OPENSSL_free(slot);
 }
 

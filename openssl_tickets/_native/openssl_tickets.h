@@ -42,6 +42,14 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 /* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 
+#define OPENSSL_TICKETS_STRICTNESS_LEN 64 /* two digests */
+
+typedef struct {
+    X509_STORE *store;         /* a reference; NULL if there is no digest yet */
+    int count;                 /* how many certificates and CRLs it had */
+    unsigned char digest[OPENSSL_TICKETS_STRICTNESS_LEN / 2];
+} openssl_tickets_anchors;
+
 typedef struct {
     uintptr_t number;          /* under which Python keeps the callbacks; never given out twice */
     SSL_CTX *ctx;              /* the one that owns the slot */
@@ -51,6 +59,7 @@ typedef struct {
     int announces;             /* under the lock: whether Python has a callback for new sessions */
     int resumes;               /* under the lock: whether clients ask Python for a session */
     int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
+    openssl_tickets_anchors anchors; /* under the lock: what clients trust, digested */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
 } openssl_tickets_slot;
 
@@ -105,14 +114,14 @@ void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *sess
                                  uintptr_t number);
 
 /* _core/client_sessions.c; the two at the end are Python's. */
-int openssl_tickets_has_other_info_callback(SSL_CTX *ctx);
-void openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int watches);
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained);
 int openssl_tickets_is_server_only(SSL_CTX *ctx);
-int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
-void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
 const char *openssl_tickets_server_name(const SSL *ssl);
 int openssl_tickets_has_verify_callback(const SSL *ssl);
-int openssl_tickets_strictness(SSL *ssl, unsigned char *digest);
+int openssl_tickets_begin_attempt(SSL *ssl, const char *server);
+int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
+const char *openssl_tickets_attempt_of(SSL *ssl, int is_over, unsigned char *strictness);
+void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
 void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number);
 void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);
 
