@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from openssl_tickets._core.integers import checked
@@ -211,9 +212,11 @@ class FileSessionStore:
         """Nobody else reads or writes meanwhile; what was deleted is overwritten."""
         import sqlite3
 
-        # No connection is kept: it must not be shared by threads, nor carried through a fork.
+        # No connection is kept: it must not be shared by threads, nor carried through a fork. If the
+        # file has been deleted, sqlite3 makes no other one, which others could read.
+        uri = f"{Path(self._path).as_uri()}?mode=rw"
         with contextlib.closing(
-            sqlite3.connect(self._path, timeout=_TIMEOUT, isolation_level=None)
+            sqlite3.connect(uri, timeout=_TIMEOUT, isolation_level=None, uri=True)
         ) as database:
             database.execute("PRAGMA secure_delete = ON")
             database.execute("PRAGMA journal_mode = TRUNCATE")
