@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ftplib
 import socket
-from ssl import SSLSocket
 from typing import Any
 
 from openssl_tickets._adapters import to_ssl
@@ -72,22 +72,30 @@ class FTP_TLS(ftplib.FTP_TLS):
             raise
         return data, size
 
+    def ccc(self) -> str:
+        """As in ``ftplib.FTP_TLS``; data connections go on to resume what there has been."""
+        self._look_for_sessions()
+        return super().ccc()
+
     def _next_session(self) -> Session | None:
         """Returns what the next data connection offers."""
-        # After ccc() the control connection is plain.
-        control = to_ssl(self.sock) if isinstance(self.sock, SSLSocket) else None
+        self._look_for_sessions()
+        if self._fresh:
+            self._last = self._fresh[-1]
+            self._fresh = self._fresh[:-1]
+        return self._last
+
+    def _look_for_sessions(self) -> None:
+        control = None
+        with contextlib.suppress(TypeError, ValueError):  # there is no TLS, as after ccc()
+            control = to_ssl(self.sock)
         for ssl in (control, self._data_ssl):
             session = session_of(ssl) if ssl is not None else None
             if session is None or not session.is_resumable:
                 continue
             if session.protocol != "TLSv1.3":
                 if ssl is control:  # whose session is good for all data connections
-                    self._last = session
-                return self._last
-            if session not in self._seen:
+                    self._last = session.copy()
+            elif session not in self._seen:
                 self._fresh += (session.copy(),)
                 self._seen = (*self._seen[-8:], session.copy())
-        if self._fresh:
-            self._last = self._fresh[-1]
-            self._fresh = self._fresh[:-1]
-        return self._last

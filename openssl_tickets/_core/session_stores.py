@@ -212,8 +212,8 @@ class FileSessionStore:
         """Nobody else reads or writes meanwhile; what was deleted is overwritten."""
         import sqlite3
 
-        # No connection is kept: it must not be shared by threads, nor carried through a fork. If the
-        # file has been deleted, sqlite3 makes no other one, which others could read.
+        # No connection is kept: it must not be shared by threads, nor carried through a fork.
+        # If the file has been deleted, sqlite3 makes no other, which others could read.
         uri = f"{Path(self._path).as_uri()}?mode=rw"
         with contextlib.closing(
             sqlite3.connect(uri, timeout=_TIMEOUT, isolation_level=None, uri=True)
