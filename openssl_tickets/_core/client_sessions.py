@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from openssl_tickets._adapters import (
     chain_info_callback,
@@ -26,13 +26,23 @@ from openssl_tickets._native.errors import raise_error
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
 
+Store = TypeVar("Store", bound=SessionStore)
+
 _TRIES = 16  # sessions that are looked at for one handshake
 
 
 @overload
 def resume_sessions(
     context: object,
-    store: SessionStore | None = None,
+    store: Store,
+    *,
+    enabled: Literal[True] = True,
+    verify_callbacks_are_alike: bool = False,
+) -> Store: ...
+@overload
+def resume_sessions(
+    context: object,
+    store: None = None,
     *,
     enabled: Literal[True] = True,
     verify_callbacks_are_alike: bool = False,
@@ -77,9 +87,10 @@ def resume_sessions(
             their two methods ``put`` and ``take``. None: a new :class:`MemorySessionStore`, or the
             one that *context* has already.
         enabled: False turns it off again, for the connections that are made from now on.
-        verify_callbacks_are_alike: True says that all verify callbacks of *context*'s connections
-            accept the same certificates for the same server name, as Twisted's do, which makes one
-            for each connection. Sessions with such a callback are then offered to one another.
+        verify_callbacks_are_alike: True says that all verify callbacks of connections that share
+            *store* accept the same certificates for the same server name, as Twisted's do, which
+            makes one for each connection. Sessions with such a callback are then offered to one
+            another.
 
     Returns:
         The store; None if *enabled* is False.

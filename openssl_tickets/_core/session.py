@@ -494,16 +494,17 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
 
 def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:
     """
-    Offers *session* to the server, so that *connection* resumes it.
+    Offers *session* to the server, so that *connection* resumes it: a resumption verifies nothing,
+    so offer a session only to the server that it came from, from a context that is as strict.
+    :func:`resume_sessions` sees to all of that by itself.
 
     Whether it did, :func:`session_reused` tells after the handshake. A session that cannot be
     resumed (any more) leads to a full handshake and to no error: one of another protocol version,
     one whose time is over for the server, or one that is not :attr:`Session.is_resumable`.
 
     In a resumption libssl checks neither certificate nor host name: it takes over what the first
-    handshake found. So offer a session only to the server that it came from, and only where it
-    came from a context that was at least as strict. pyOpenSSL from 26.3 on and ``ssl`` refuse the
-    sessions of other contexts in their own methods; this function leaves it to you.
+    handshake found. pyOpenSSL from 26.3 on and ``ssl`` refuse the sessions of other contexts in
+    their own methods; this function leaves it to you.
 
     A TLS 1.3 ticket should be used only once, or its uses can be linked by those who listen. With
     an ``ssl.SSLSocket``, pass ``do_handshake_on_connect=False`` to ``wrap_socket``, to come in

@@ -11,6 +11,7 @@ import textwrap
 import time
 import weakref
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +155,9 @@ class TestResumes:
         store, seen = MemorySessionStore(), []
         for protocol in ("h2", "http/1.1"):
             if setting.library == "ssl":
-                fresh(setting, store, lambda c, p=protocol: c.set_alpn_protocols([p]))
+                fresh(setting, store, methodcaller("set_alpn_protocols", [protocol]))
             else:
-                fresh(setting, store, lambda c, p=protocol: c.set_alpn_protos([p.encode()]))
+                fresh(setting, store, methodcaller("set_alpn_protos", [protocol.encode()]))
             pair = setting.pair(server_name=NAME).handshake()
             selected = (
                 pair.client.selected_alpn_protocol().encode()
@@ -203,7 +204,7 @@ class TestResumes:
         context = setting.client_context
         store = resume_sessions(context)
         resumed(setting)
-        assert resume_sessions(context, enabled=False) is None  # type: ignore[func-returns-value]
+        assert resume_sessions(context, enabled=False) is None
         assert [resumed(setting) for _ in range(2)] == [False, False]
         resume_sessions(context, store)
         assert resumed(setting)
@@ -475,9 +476,9 @@ class TestProgramsOwn:
         store = MemorySessionStore()
         for ciphers in ("ECDHE+AES256", "ECDHE+AES128"):
             if setting12.library == "ssl":
-                fresh(setting12, store, lambda c, s=ciphers: c.set_ciphers(s))
+                fresh(setting12, store, methodcaller("set_ciphers", ciphers))
             else:
-                fresh(setting12, store, lambda c, s=ciphers: c.set_cipher_list(s.encode()))
+                fresh(setting12, store, methodcaller("set_cipher_list", ciphers.encode()))
             assert not resumed(setting12)
 
     @pytest.mark.parametrize("when", ["before", "after", "none"])
@@ -580,7 +581,7 @@ class TestBadStores:
     def test_gives_no_session(
         self, setting13: Setting, wrong: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        resume_sessions(setting13.client_context, Bad(on_take=lambda: wrong))  # type: ignore[arg-type]
+        resume_sessions(setting13.client_context, Bad(on_take=lambda: wrong))
         assert not resumed(setting13)
         assert "TypeError" in caplog.text
 
@@ -591,14 +592,14 @@ class TestBadStores:
         old = session_of(setting)
         old.time = 1
         wrong.append(old)
-        resume_sessions(setting.client_context, Bad(on_take=iter(wrong).__next__))  # type: ignore[arg-type]
+        resume_sessions(setting.client_context, Bad(on_take=iter(wrong).__next__))
         for _ in wrong:
             assert not resumed(setting)
 
     def test_gives_one_again_and_again(self, setting: Setting) -> None:
         """A store that does not remove what it gives: libssl does not spoil its sessions."""
         session = session_of(setting)
-        resume_sessions(setting.client_context, Bad(on_take=session.copy))  # type: ignore[arg-type]
+        resume_sessions(setting.client_context, Bad(on_take=session.copy))
         for _ in range(3):
             assert resumed(setting, orderly=False)
 
@@ -631,7 +632,7 @@ class TestBadStores:
         def interrupt() -> None:
             raise kind
 
-        resume_sessions(setting13.client_context, Bad(on_take=interrupt))  # type: ignore[arg-type]
+        resume_sessions(setting13.client_context, Bad(on_take=interrupt))
         pair = setting13.pair(server_name=NAME)
         if setting13.library == "drop-in":
             with pytest.raises(kind):
@@ -721,7 +722,7 @@ class TestLifetimes:
 class TestBadInput:
     def test_servers_context(self) -> None:
         """A context whose method is a server's has no clients; one of TLS_METHOD has."""
-        servers = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)]
+        servers: list[Any] = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)]
         servers += [module.Context(SSL.TLS_SERVER_METHOD) for module in (SSL, OpenSSL.SSL)]
         for context in servers:
             with pytest.raises(ValueError, match=r"^only clients offer sessions, and this context"):
@@ -748,7 +749,7 @@ class TestBadInput:
         set_session_ticket_callback(
             setting.server_context,
             None,
-            lambda *_: asked.append(1),  # type: ignore[arg-type]
+            lambda *_: asked.append(1),
         )
         resume_sessions(setting.client_context)
         assert [resumed(setting) for _ in range(2)] == [False, True]

@@ -149,9 +149,10 @@ def source_of(client: str, port: int) -> str:
     )
 
 
-def ask(port: int, context: ssl.SSLContext) -> None:
-    with urllib.request.urlopen(f"https://localhost:{port}", context=context) as response:
-        assert response.read() == b"hello"
+def ask(port: int, context: ssl.SSLContext, times: int = 1) -> None:
+    for _ in range(times):
+        with urllib.request.urlopen(f"https://localhost:{port}", context=context) as response:
+            assert response.read() == b"hello"
 
 
 @pytest.mark.parametrize("in_order", [True, False], ids=["closed", "cut"])
@@ -247,7 +248,7 @@ class TestServers:
 
     def test_threads(self, context: ssl.SSLContext, server: Server) -> None:
         """Eight threads with 20 requests each share a context."""
-        in_threads(8, lambda _: [ask(server.server_port, context) for _ in range(20)] and None)
+        in_threads(8, lambda _: ask(server.server_port, context, 20))
         assert len(server.resumed) == 160
         assert sum(server.resumed) >= 100
 
@@ -344,7 +345,7 @@ class TestStores:
             store = Bad(kind)
         context = ssl.create_default_context(cafile=ca_file)
         resume_sessions(context, store)
-        in_threads(4, lambda _: [ask(server.server_port, context) for _ in range(3)] and None)
+        in_threads(4, lambda _: ask(server.server_port, context, 3))
         assert len(server.resumed) == 12
         if kind != "slow":
             assert not any(server.resumed) or kind == "lies"
