@@ -11,7 +11,13 @@
 #include <openssl/x509v3.h>
 #include "openssl_tickets.h"
 
-#define DIGEST_LEN (OPENSSL_TICKETS_STRICTNESS_LEN / 2)
+#define DIGEST_LEN OPENSSL_TICKETS_ANCHORS_LEN
+
+/* What ssl verifies of a server, but for the anchors, as bytes to compare. */
+typedef struct {
+    unsigned char bytes[4096]; /* of a few hundred: a host name has at most 255 */
+    size_t len;
+} settings;
 
 /*
  * One handshake of a client. A resumption verifies nothing anew, so a session is worth as much as
@@ -22,9 +28,11 @@
  * as it verifies. If anything else has changed, nobody can tell what was verified.
  */
 typedef struct {
-    char *server;              /* Python's name for the server and its verify callback */
+    char *key;                 /* under which Python keeps sessions: server and verify callback, */
+    size_t server_len;         /* then the digests of the settings and of the anchors, in hex */
     SSL_verify_cb callback;    /* only compared */
-    unsigned char strictness[OPENSSL_TICKETS_STRICTNESS_LEN]; /* the settings', the anchors' digest */
+    unsigned char *settings;
+    size_t settings_len;
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
     SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
 } attempt;
@@ -37,7 +45,8 @@ static void end_attempt(attempt *a)
     if (a == NULL)
         return;
     SSL_SESSION_free(a->offered);
-    OPENSSL_free(a->server);
+    OPENSSL_free(a->key);
+    OPENSSL_free(a->settings);
     OPENSSL_free(a);
 }
 
@@ -74,11 +83,6 @@ static int add(EVP_MD_CTX *md, const void *data, size_t len)
 
     /* With its length, so that no two lists of parts give the same bytes. */
     return EVP_DigestUpdate(md, &size, sizeof(size)) && EVP_DigestUpdate(md, data, len);
-}
-
-static int add_text(EVP_MD_CTX *md, const char *text)
-{
-    return text != NULL ? add(md, text, strlen(text)) : add(md, "\xff", 1);
 }
 
 static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
@@ -152,8 +156,26 @@ static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigne
     return done;
 }
 
-/* Adds what a certificate is verified by. Purpose, trust and policies cannot be asked for in 3.0. */
-static int add_param(EVP_MD_CTX *md, X509_VERIFY_PARAM *param)
+static int append(settings *to, const void *data, size_t len)
+{
+    uint32_t size = (uint32_t)len;
+
+    if (len > sizeof(to->bytes) - to->len - sizeof(size) || to->len > sizeof(to->bytes) / 2)
+        return 0;
+    /* With its length, so that no two lists of parts give the same bytes. */
+    memcpy(to->bytes + to->len, &size, sizeof(size));
+    memcpy(to->bytes + to->len + sizeof(size), data, len);
+    to->len += sizeof(size) + len;
+    return 1;
+}
+
+static int append_text(settings *to, const char *text)
+{
+    return text != NULL ? append(to, text, strlen(text)) : append(to, "\xff", 1);
+}
+
+/* Appends what certificates are verified by. Purpose, trust, policies: 3.0 does not tell them. */
+static int append_param(settings *to, X509_VERIFY_PARAM *param)
 {
     const int64_t numbers[] = {
         (int64_t)X509_VERIFY_PARAM_get_flags(param),
@@ -164,22 +186,22 @@ static int add_param(EVP_MD_CTX *md, X509_VERIFY_PARAM *param)
     };
     char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
     const char *host;
-    int number, done = add(md, numbers, sizeof(numbers));
+    int number, done = append(to, numbers, sizeof(numbers));
 
     for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
-        done = add_text(md, host);
-    done = done && add_text(md, NULL) && add_text(md, X509_VERIFY_PARAM_get0_email(param))
-           && add_text(md, ip);
+        done = append_text(to, host);
+    done = done && append_text(to, NULL)
+           && append_text(to, X509_VERIFY_PARAM_get0_email(param)) && append_text(to, ip);
     OPENSSL_free(ip);
     return done;
 }
 
 /*
- * Digests all that ssl verifies of a server, and who it says that it is itself: the settings, then
- * the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify callback is
- * not in it: no two can be compared here.
+ * Reads all that ssl verifies of a server, and who it says that it is itself: the settings, and a
+ * digest of the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify
+ * callback is not in it: no two can be compared here.
  */
-static int digest_strictness(SSL *ssl, unsigned char *strictness)
+static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     X509 *certificate = SSL_get_certificate(ssl);
@@ -191,75 +213,110 @@ static int digest_strictness(SSL *ssl, unsigned char *strictness)
     unsigned char fingerprint[EVP_MAX_MD_SIZE];
     unsigned int len = 0;
     X509_STORE *store = NULL;
-    EVP_MD_CTX *md;
-    int done;
 
     SSL_get0_verify_cert_store(ssl, &store);
     if (store == NULL)
         store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
-    if (slot == NULL || store == NULL || (md = EVP_MD_CTX_new()) == NULL)
-        return 0;
-    done = EVP_DigestInit_ex(md, EVP_sha256(), NULL) && add(md, numbers, sizeof(numbers))
-           && add_param(md, SSL_get0_param(ssl)) && add_param(md, X509_STORE_get0_param(store));
-    if (done && certificate != NULL)
-        done = X509_digest(certificate, EVP_sha256(), fingerprint, &len);
-    done = done && add(md, fingerprint, len) && EVP_DigestFinal_ex(md, strictness, NULL)
-           && digest_anchors(slot, store, strictness + DIGEST_LEN);
-    EVP_MD_CTX_free(md);
-    return done;
+    to->len = 0;
+    return slot != NULL && store != NULL && append(to, numbers, sizeof(numbers))
+           && append_param(to, SSL_get0_param(ssl))
+           && append_param(to, X509_STORE_get0_param(store))
+           && (certificate == NULL || X509_digest(certificate, EVP_sha256(), fingerprint, &len))
+           && append(to, fingerprint, len) && digest_anchors(slot, store, anchors);
+}
+
+static char *write_hex(char *to, const unsigned char *digest)
+{
+    size_t place;
+
+    for (place = 0; place < DIGEST_LEN; place++) {
+        *to++ = "0123456789abcdef"[digest[place] >> 4];
+        *to++ = "0123456789abcdef"[digest[place] & 15];
+    }
+    return to;
+}
+
+static char *anchors_in(const attempt *a)
+{
+    return a->key + a->server_len + 1 + 2 * DIGEST_LEN;
 }
 
 /*
  * To be called as a handshake begins, before anything is offered. The server is Python's name for
- * the other side and for the verify callback. Returns 0 if nothing can be offered or kept.
+ * the other side and for the verify callback. Returns the key, NULL if nothing can be offered or kept.
  */
-int openssl_tickets_begin_attempt(SSL *ssl, const char *server)
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server)
 {
+    settings now;
+    unsigned char digest[DIGEST_LEN], anchors[DIGEST_LEN];
     attempt *a = OPENSSL_zalloc(sizeof(*a));
 
     if (a == NULL)
-        return 0;
-    a->server = OPENSSL_strdup(server);
+        return NULL;
+    a->server_len = strlen(server);
     a->callback = SSL_get_verify_callback(ssl);
-    if (a->server != NULL && digest_strictness(ssl, a->strictness)
-        && SSL_set_ex_data(ssl, attempt_index, a))
-        return 1;
+    a->key = OPENSSL_zalloc(a->server_len + 1 + 4 * DIGEST_LEN + 1);
+    if (a->key != NULL && read_strictness(ssl, &now, anchors)
+        && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
+        && EVP_Digest(now.bytes, now.len, digest, NULL, EVP_sha256(), NULL)
+        && SSL_set_ex_data(ssl, attempt_index, a)) {
+        a->settings_len = now.len;
+        memcpy(a->key, server, a->server_len);
+        a->key[a->server_len] = ' ';
+        write_hex(a->key + a->server_len + 1, digest);
+        write_hex(anchors_in(a), anchors);
+        return a->key;
+    }
     end_attempt(a);
-    return 0;
+    return NULL;
 }
 
 /* Compares how ssl verifies now with how it did as its handshake began. */
 static void settle(SSL *ssl, attempt *a)
 {
-    unsigned char now[OPENSSL_TICKETS_STRICTNESS_LEN];
+    settings now;
+    unsigned char anchors[DIGEST_LEN];
 
     if (a->state != RUNS)
         return;
     a->state = CHANGED;
-    if (a->callback == SSL_get_verify_callback(ssl) && digest_strictness(ssl, now)
-        && memcmp(now, a->strictness, DIGEST_LEN) == 0) {
-        memcpy(a->strictness, now, sizeof(now));
+    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, anchors)
+        && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0) {
+        write_hex(anchors_in(a), anchors);
         a->state = AS_IT_BEGAN;
     }
 }
 
-/*
- * Returns Python's name for the server that ssl has shaken hands with, and how ssl verified it. While
- * the handshake is not over, it is how ssl verifies as it has begun. NULL if nobody can tell.
- */
-const char *openssl_tickets_attempt_of(SSL *ssl, int is_over, unsigned char *strictness)
+/* Returns the key of the attempt that is under way, NULL if there is none. */
+const char *openssl_tickets_key_of_offer(SSL *ssl)
+{
+    attempt *a = attempt_of(ssl);
+
+    return a != NULL ? a->key : NULL;
+}
+
+/* Returns the key to keep what has come to ssl, NULL if nobody can tell how it was verified. */
+const char *openssl_tickets_key_to_keep(SSL *ssl)
 {
     attempt *a = attempt_of(ssl);
 
     if (a == NULL)
         return NULL;
-    if (is_over) {
-        settle(ssl, a);
-        if (a->state != AS_IT_BEGAN)
-            return NULL;
-    }
-    memcpy(strictness, a->strictness, sizeof(a->strictness));
-    return a->server;
+    settle(ssl, a);
+    return a->state == AS_IT_BEGAN ? a->key : NULL;
+}
+
+/*
+ * Returns how often a session may be offered: once (1), again and again (2), or never (0). A TLS 1.3
+ * ticket without a lifetime is to be discarded at once (RFC 8446, 4.6.1).
+ */
+int openssl_tickets_uses_of(const SSL_SESSION *session)
+{
+    if (!SSL_SESSION_is_resumable(session))
+        return 0;
+    if (SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION)
+        return 2;
+    return SSL_SESSION_get_ticket_lifetime_hint(session) != 0;
 }
 
 /*
@@ -300,7 +357,9 @@ static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
     void *before;
 
     if (openssl_tickets_begin_callback(ssl, NULL, &before)) {
-        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number);
+        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number,
+                              SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
+                              SSL_get_verify_callback(ssl) != NULL);
         openssl_tickets_end_callback(ssl, before);
     }
 }
@@ -389,15 +448,4 @@ int openssl_tickets_is_server_only(SSL_CTX *ctx)
     const SSL_METHOD *method = SSL_CTX_get_ssl_method(ctx);
 
     return method == TLS_server_method() || method == DTLS_server_method();
-}
-
-/* The server name that a client asks for, NULL if it asks for none. */
-const char *openssl_tickets_server_name(const SSL *ssl)
-{
-    return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-}
-
-int openssl_tickets_has_verify_callback(const SSL *ssl)
-{
-    return SSL_get_verify_callback(ssl) != NULL;
 }

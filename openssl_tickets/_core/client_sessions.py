@@ -24,10 +24,11 @@ from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
 
 if TYPE_CHECKING:
-    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, char
 
 Store = TypeVar("Store", bound=SessionStore)
 
+_MANY = 2  # uses of a session, as C says
 _TRIES = 16  # sessions that are looked at for one handshake
 
 
@@ -153,13 +154,23 @@ class ClientSessions:
         self.store = store
         self._are_alike = verify_callbacks_are_alike
 
-    def offer(self, connection: Any, ssl: Pointer[SSL]) -> None:
+    def offer(
+        self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], has_verify_callback: int
+    ) -> None:
         """Has a client that is about to shake hands offer what there is."""
-        server = self._server(connection, ssl)
-        if server is None or not lib.openssl_tickets_begin_attempt(ssl, server):
-            return
-        key = _key(ssl, is_over=False)
-        session = self._usable(key) if key is not None else None
+        server = ffi.string(name) if name else (server_name_of(connection) or "").encode()
+        address = peer_address(connection)
+        if not server and address is None:
+            return  # nobody can tell who is on the other side
+        host, port = address or ("", "")
+        server = b"%b:%b" % (server or host.encode(), str(port).encode())
+        if has_verify_callback:
+            verifier = b"alike" if self._are_alike else _name_of(verify_callback_of(connection))
+            if verifier is None:
+                return
+            server += b" " + verifier
+        key = lib.openssl_tickets_begin_attempt(ssl, server)
+        session = self._usable(_text(key)) if key else None
         if session is not None:
             # libssl spoils a session whose connection is not closed in order.
             lib.openssl_tickets_offer_session(ssl, session.copy()._pointer)
@@ -172,61 +183,33 @@ class ClientSessions:
             if not isinstance(session, Session):
                 raise TypeError(f"take returned a {type(session).__name__}, not a Session")
             if session.is_resumable and expires(session) > time.time():
-                if session.protocol != "TLSv1.3":
+                if lib.openssl_tickets_uses_of(session._pointer) == _MANY:
                     self.store.put(key, session)
                 return session
         return None
 
     def keep(self, ssl: Pointer[SSL], session: Session) -> None:
         """Keeps what has come from a server."""
-        key = _key(ssl, is_over=True)
-        if key is None:
+        uses = lib.openssl_tickets_uses_of(session._pointer)
+        key = lib.openssl_tickets_key_to_keep(ssl) if uses else None
+        if not key:
             return
         try:
-            if session.protocol != "TLSv1.3":
-                self._forget(key, lambda _: True)
-            # RFC 8446, 4.6.1: a ticket without a lifetime is to be discarded at once.
-            elif not session.ticket_lifetime_hint:
-                return
-            if session.is_resumable:
-                self.store.put(key, session)
+            if uses == _MANY:
+                self._forget(_text(key), lambda _: True)
+            self.store.put(_text(key), session)
         except Exception as error:
             log_failure("a session was not kept", error)
 
     def refused(self, ssl: Pointer[SSL], session: Session) -> None:
         """Forgets what a server has refused. A TLS 1.3 session is forgotten as it is offered."""
-        key = _key(ssl, is_over=False)
-        if key is None or session.protocol == "TLSv1.3":
+        key = lib.openssl_tickets_key_of_offer(ssl)
+        if not key or lib.openssl_tickets_uses_of(session._pointer) != _MANY:
             return
         try:
-            self._forget(key, session.__eq__)
+            self._forget(_text(key), session.__eq__)
         except Exception as error:
             log_failure("a refused session was not forgotten", error)
-
-    def _server(self, connection: Any, ssl: Pointer[SSL]) -> bytes | None:
-        """
-        Returns who is on the other side, and who verifies it; None if nobody can tell, and nothing
-        is to be offered or kept.
-        """
-        name = lib.openssl_tickets_server_name(ssl)
-        server = ffi.string(name) if name else (server_name_of(connection) or "").encode()
-        address = peer_address(connection)
-        if not server and address is None:
-            return None
-        host, port = address or ("", "")
-        server = b"%b:%b" % (server or host.encode(), str(port).encode())
-        if lib.openssl_tickets_has_verify_callback(ssl):
-            verifier = verify_callback_of(connection)
-            if self._are_alike:
-                return server + b" alike"
-            if verifier is None:
-                return None
-            return (
-                server
-                + b" "
-                + _verify_callbacks.setdefault(verifier, os.urandom(16).hex().encode())
-            )
-        return server
 
     def _forget(self, key: str, is_of_no_use: Callable[[Session], bool]) -> None:
         kept = []
@@ -240,20 +223,18 @@ class ClientSessions:
             self.store.put(key, session)
 
 
-def _key(ssl: Pointer[SSL], is_over: bool) -> str | None:
-    """
-    Returns under which key the sessions of a connection are kept: the server, and how it is
-    verified. None if they are not to be kept.
-    """
-    strictness = ffi.new("unsigned char[]", lib.OPENSSL_TICKETS_STRICTNESS_LEN)
-    server = lib.openssl_tickets_attempt_of(ssl, is_over, strictness)
-    if not server:
-        return None
-    return f"{ffi.string(server).decode(errors='backslashreplace')} {bytes(strictness).hex()}"
+def _text(key: Pointer[char]) -> str:
+    return ffi.string(key).decode(errors="backslashreplace")
 
 
 # A name for each verify callback, which no other has ever had, in this process or another.
 _verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+
+def _name_of(verify_callback: object | None) -> bytes | None:
+    if verify_callback is None:
+        return None
+    return _verify_callbacks.setdefault(verify_callback, os.urandom(16).hex().encode())
 
 
 def _state_changed(connection: Any, where: int, ret: int) -> None:
@@ -261,13 +242,15 @@ def _state_changed(connection: Any, where: int, ret: int) -> None:
 
 
 @ffi.def_extern("openssl_tickets_offer", onerror=surface)
-def openssl_tickets_offer(ssl: Pointer[SSL], app_data: int, number: int) -> None:
+def openssl_tickets_offer(
+    ssl: Pointer[SSL], app_data: int, number: int, name: Pointer[char], has_verify_callback: int
+) -> None:
     entry = client_sessions.get(number)
     if entry is None:  # turned off since C has looked
         return
     connection = entry[0](ssl, app_data)
     try:
-        entry[1].offer(connection, ssl)
+        entry[1].offer(connection, ssl, name, has_verify_callback)
     except Exception as error:
         log_failure("a full handshake follows", error)
 

@@ -42,12 +42,12 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 /* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 
-#define OPENSSL_TICKETS_STRICTNESS_LEN 64 /* two digests */
+#define OPENSSL_TICKETS_ANCHORS_LEN 32
 
 typedef struct {
     X509_STORE *store;         /* a reference; NULL if there is no digest yet */
     int count;                 /* how many certificates and CRLs it had */
-    unsigned char digest[OPENSSL_TICKETS_STRICTNESS_LEN / 2];
+    unsigned char digest[OPENSSL_TICKETS_ANCHORS_LEN];
 } openssl_tickets_anchors;
 
 typedef struct {
@@ -116,13 +116,14 @@ void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *sess
 /* _core/client_sessions.c; the two at the end are Python's. */
 int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained);
 int openssl_tickets_is_server_only(SSL_CTX *ctx);
-const char *openssl_tickets_server_name(const SSL *ssl);
-int openssl_tickets_has_verify_callback(const SSL *ssl);
-int openssl_tickets_begin_attempt(SSL *ssl, const char *server);
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server);
 int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
-const char *openssl_tickets_attempt_of(SSL *ssl, int is_over, unsigned char *strictness);
+const char *openssl_tickets_key_of_offer(SSL *ssl);
+const char *openssl_tickets_key_to_keep(SSL *ssl);
+int openssl_tickets_uses_of(const SSL_SESSION *session);
 void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
-void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number);
+void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number, const char *server_name,
+                           int has_verify_callback);
 void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);
 
 /* _core/ticket_keys.c */
