@@ -16,6 +16,7 @@ from openssl_tickets._adapters import (
     to_ssl_ctx,
     verify_callback_of,
 )
+from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import client_sessions, number_of, surface
 from openssl_tickets._core.new_session import tell_c_of_new_sessions
 from openssl_tickets._core.session import Session, owned_session
@@ -34,7 +35,7 @@ _TRIES = 16  # sessions that are looked at for one handshake
 
 @overload
 def resume_sessions(
-    context: object,
+    context: TLSContext,
     store: Store,
     *,
     enabled: Literal[True] = True,
@@ -42,16 +43,18 @@ def resume_sessions(
 ) -> Store: ...
 @overload
 def resume_sessions(
-    context: object,
+    context: TLSContext,
     store: None = None,
     *,
     enabled: Literal[True] = True,
     verify_callbacks_are_alike: bool = False,
 ) -> SessionStore: ...
 @overload
-def resume_sessions(context: object, store: None = None, *, enabled: Literal[False]) -> None: ...
 def resume_sessions(
-    context: object,
+    context: TLSContext, store: None = None, *, enabled: Literal[False]
+) -> None: ...
+def resume_sessions(
+    context: TLSContext,
     store: SessionStore | None = None,
     *,
     enabled: bool = True,
