@@ -196,6 +196,33 @@ static int append_param(settings *to, X509_VERIFY_PARAM *param)
     return done;
 }
 
+static int append_certificate(settings *to, const X509 *certificate)
+{
+    unsigned char fingerprint[EVP_MAX_MD_SIZE];
+    unsigned int len = 0;
+
+    return X509_digest(certificate, EVP_sha256(), fingerprint, &len)
+           && append(to, fingerprint, len);
+}
+
+/* Appends who the client says that it is, and with which certificates it shows it. */
+static int append_identity(settings *to, SSL *ssl)
+{
+    X509 *certificate = SSL_get_certificate(ssl);
+    STACK_OF(X509) *chains[2] = { NULL, NULL };
+    int which, number, done;
+
+    if (certificate == NULL)
+        return 1;
+    done = append_certificate(to, certificate);
+    SSL_get0_chain_certs(ssl, &chains[0]);
+    SSL_CTX_get_extra_chain_certs_only(SSL_get_SSL_CTX(ssl), &chains[1]);
+    for (which = 0; which < 2; which++)
+        for (number = 0; done && number < sk_X509_num(chains[which]); number++)
+            done = append_certificate(to, sk_X509_value(chains[which], number));
+    return done;
+}
+
 /*
  * Reads all that ssl verifies of a server, and who it says that it is itself: the settings, and a
  * digest of the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify
@@ -204,14 +231,11 @@ static int append_param(settings *to, X509_VERIFY_PARAM *param)
 static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
-    X509 *certificate = SSL_get_certificate(ssl);
     const int64_t numbers[] = {
         SSL_get_verify_mode(ssl),
         SSL_get_verify_depth(ssl),
         SSL_get_security_level(ssl),
     };
-    unsigned char fingerprint[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
     X509_STORE *store = NULL;
 
     SSL_get0_verify_cert_store(ssl, &store);
@@ -221,8 +245,7 @@ static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
     return slot != NULL && store != NULL && append(to, numbers, sizeof(numbers))
            && append_param(to, SSL_get0_param(ssl))
            && append_param(to, X509_STORE_get0_param(store))
-           && (certificate == NULL || X509_digest(certificate, EVP_sha256(), fingerprint, &len))
-           && append(to, fingerprint, len) && digest_anchors(slot, store, anchors);
+           && append_identity(to, ssl) && digest_anchors(slot, store, anchors);
 }
 
 static char *write_hex(char *to, const unsigned char *digest)

@@ -308,11 +308,20 @@ def _set_time(context: Any) -> None:
     context.get_cert_store().set_time(datetime.datetime.now() + datetime.timedelta(days=1))
 
 
+def _add_to_chain(context: Any, files: Any) -> None:
+    """The same certificate as another context, and one more that comes with it."""
+    path = Path(files["client"])
+    with_more = Path(files["other"]).with_name("with_more.pem")
+    with_more.write_bytes(path.read_bytes() + Path(files["other"]).read_bytes())
+    show_certificate(context, with_more)
+
+
 # What makes a context verify differently, or show another client certificate.
 CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "mode": _no_verification,
     "trust anchors": lambda context, files: context.load_verify_locations(files["other"]),
     "certificate": lambda context, files: show_certificate(context, files["client"]),
+    "certificate's chain": _add_to_chain,
     "check_hostname": _on_ssl(lambda context: setattr(context, "check_hostname", True)),
     "verify_flags": _on_ssl(lambda c: setattr(c, "verify_flags", ssl.VERIFY_X509_STRICT)),
     "security level": _on_ssl(lambda context: context.set_ciphers("DEFAULT@SECLEVEL=1")),

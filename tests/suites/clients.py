@@ -55,14 +55,14 @@ PROGRAMS = (
             "tests/test_web_functional.py",
             "tests/test_web_sendfile_functional.py",
         ),
-        at_least=100,
+        at_least=70,
         options=ABOUT_TLS,
     ),
 )
 
 
 def outcomes(suite: Suite, resuming: str) -> tuple[str, dict[str, str]]:
-    """Runs the tests; returns how many connections were resumed, and each test's outcome."""
+    """Runs the tests; returns what the plugin has counted, and each test's outcome."""
     report, count = (suite.folder / f"{resuming}.{kind}" for kind in ("xml", "txt"))
     command = [suite.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "resuming"]
     result = run(
@@ -86,12 +86,12 @@ def compare(program: Program, package: str, folder: Path) -> bool:
     suite = Suite(program, None, package, folder)
     runs = {resuming: outcomes(suite, resuming) for resuming in ("no", "yes")}
     print(f"{program.name} {program.version}")
-    for resuming, (resumed, of_each) in runs.items():
+    for resuming, (counted, of_each) in runs.items():
         counts = collections.Counter(of_each.values())
         print(
             f"  resume_sessions: {resuming}:",
             *(f"{n} {o}," for o, n in sorted(counts.items())),
-            resumed,
+            counted,
         )
     without, with_it = (runs[resuming][1] for resuming in ("no", "yes"))
     passed = [test for test, outcome in without.items() if outcome == "passed"]
@@ -102,8 +102,8 @@ def compare(program: Program, package: str, folder: Path) -> bool:
     ]
     if len(passed) < program.at_least:
         problems.append(f"only {len(passed)} tests pass without: there is little to compare")
-    if runs["yes"][0].startswith("0 "):
-        problems.append("no connection was resumed: there is nothing to see")
+    if "offered 0" in runs["yes"][0]:
+        problems.append("no session was offered: there is nothing to see")
     for test in sorted(without.keys() - set(passed)):
         if without[test] != "skipped":
             print(f"  not comparable: {test} {without[test]} without")

@@ -14,11 +14,24 @@ from typing import Any
 
 import openssl_tickets
 
-counts = {"made": 0, "resumed": 0}
+counts = {"made": 0, "kept": 0, "offered": 0, "resumed": 0}
+
+
+class Store(openssl_tickets.MemorySessionStore):
+    """A store that counts."""
+
+    def put(self, key: str, session: openssl_tickets.Session) -> None:
+        counts["kept"] += 1
+        super().put(key, session)
+
+    def take(self, key: str) -> openssl_tickets.Session | None:
+        session = super().take(key)
+        counts["offered"] += session is not None
+        return session
 
 
 def resume_always() -> None:
-    store = openssl_tickets.MemorySessionStore()
+    store = Store()
     make = ssl.SSLContext.__new__
 
     def make_resuming(cls: Any, protocol: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -51,5 +64,5 @@ def pytest_configure() -> None:
 
 def pytest_sessionfinish() -> None:
     Path(os.environ["RESUMED_COUNT"]).write_text(
-        f"{counts['resumed']} of {counts['made']} connections resumed"
+        "connections " + ", ".join(f"{name} {count}" for name, count in counts.items())
     )
