@@ -27,7 +27,7 @@ from openssl_tickets._native.errors import raise_error
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, char
 
-Store = TypeVar("Store", bound=SessionStore)
+S = TypeVar("S", bound=SessionStore)
 
 _MANY = 2  # uses of a session, as C says
 _TRIES = 16  # sessions that are looked at for one handshake
@@ -36,11 +36,11 @@ _TRIES = 16  # sessions that are looked at for one handshake
 @overload
 def resume_sessions(
     context: TLSContext,
-    store: Store,
+    store: S,
     *,
     enabled: Literal[True] = True,
     verify_callbacks_are_alike: bool = False,
-) -> Store: ...
+) -> S: ...
 @overload
 def resume_sessions(
     context: TLSContext,
