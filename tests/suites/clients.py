@@ -37,8 +37,10 @@ PROGRAMS = (
         ),
         at_least=400,
         # The two depend on the clock, and on the order of threads.
-        options=("-o", "addopts=", "-o", "filterwarnings=")
-        + ("-k", "not blocked_per_thread and not tunneling_proxy_request_timeout"),
+        options=(
+            *("-o", "addopts=", "-o", "filterwarnings="),
+            *("-k", "not blocked_per_thread and not tunneling_proxy_request_timeout"),
+        ),
     ),
     Program(
         name="aiohttp",
