@@ -71,7 +71,7 @@ class Session:
     @property
     def ticket_appdata(self) -> bytes:
         """
-        The application data that the session carries, ``b""`` where there is none.
+        The application data that the session carries. ``b""`` if there is none.
 
         What is set goes into every ticket made from this session from then on, and comes back in
         the session of each resumption. Set it in a ``generate`` or ``decrypt`` callback, or while
@@ -98,7 +98,7 @@ class Session:
     @property
     def peer_certificate_der(self) -> bytes | None:
         """
-        The certificate of the other side in DER, None where it has shown none.
+        The other side's certificate in DER. None if it showed none.
 
         On a server it is the client's. It is known in ``generate`` and ``decrypt`` too, where the
         connection itself does not tell before its handshake is done.
@@ -129,7 +129,7 @@ class Session:
     @property
     def ticket(self) -> bytes:
         """
-        The ticket as the server sent it, ``b""`` where there is none.
+        The ticket as the server sent it. ``b""`` if there is none.
 
         libssl: ``SSL_SESSION_get0_ticket`` (OpenSSL 1.1.0).
         """
@@ -142,7 +142,7 @@ class Session:
     def key_name(self) -> bytes:
         """
         The first 16 bytes of the ticket: for a server that keeps to RFC 5077, as OpenSSL does, the
-        name of the key that it is encrypted with. ``b""`` where there is no ticket.
+        name of the key that it is encrypted with. ``b""`` if there is no ticket.
         """
         return self.ticket[:16]
 
@@ -209,7 +209,7 @@ class Session:
     @property
     def protocol(self) -> str:
         """
-        The protocol, say ``"TLSv1.3"``.
+        The protocol, for example ``"TLSv1.3"``.
 
         libssl: ``SSL_SESSION_get_protocol_version`` (OpenSSL 1.1.0).
         """
@@ -241,7 +241,7 @@ class Session:
     @property
     def alpn_selected(self) -> bytes | None:
         """
-        The application protocol (ALPN) that was selected, None where there is none.
+        The application protocol (ALPN) that was selected. None if there is none.
 
         libssl: ``SSL_SESSION_get0_alpn_selected`` (OpenSSL 1.1.1).
         """
@@ -472,7 +472,7 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
             to look into it.
 
     Returns:
-        The session, or None where there is none yet.
+        The session, or None if there is none yet.
 
     Raises:
         TypeError: *connection* is neither.

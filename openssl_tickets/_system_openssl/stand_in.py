@@ -30,7 +30,7 @@ def use_system_openssl() -> None:
     before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it. To run a
     program that cannot be changed, see ``python -m openssl_tickets run``.
 
-    It does nothing where pyOpenSSL is on the same libssl already, as from Linux distributions.
+    It does nothing if pyOpenSSL is on the same libssl already, as from Linux distributions.
     cryptography itself stays on its own OpenSSL: pyOpenSSL and cryptography exchange keys and
     certificates as DER, so the two live side by side. It may be called again, and by several
     threads at once.
