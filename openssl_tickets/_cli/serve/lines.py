@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from openssl_tickets._cli.output import GREEN, RED, YELLOW, coloured
@@ -74,15 +75,13 @@ def _closed(fields: dict[str, Any]) -> list[str]:
     ]
 
 
-_SENTENCES = {
+_SENTENCES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "listening": _listening,
     "handshake": _handshake,
     "resumption": lambda fields: _offer("ticket used", fields),
     "refusal": lambda fields: _offer("ticket not used", fields),
     "ticket": lambda fields: [f"  new ticket: key {fields['key_name']}{_data(fields)}"],
-    "error": lambda fields: [
-        f"{fields['kind']} error in the {fields['during']}: {fields['error']}"
-    ],
+    "error": lambda fields: ["{kind} error in the {during}: {error}".format_map(fields)],
     "closed": _closed,
     "stopped": lambda fields: [
         f"Stopped ({fields['reason']}), connections: {fields['connections']}"
