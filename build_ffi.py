@@ -40,9 +40,11 @@ LIBSSL = (
     "_core/session_lifetime",
     "_core/session_stats",
     "_core/slot",
+    "_core/ticket_stats",
     "_core/ticket_callback",
     "_core/new_session",
     "_core/ticket_keys",
+    "_core/sealed",
     "_core/post_handshake_auth",
     "_adapters/stdlib",
 )

@@ -20,8 +20,12 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 from benchmarks.handshakes import CALLBACKS
 from benchmarks.libraries import LIBRARIES, Certificates, make_certificates
 from benchmarks.measure import table
+from benchmarks.ticket_keys import ALL, set_all
+from openssl_tickets import TicketKey, TicketKeys
 
 FEW = 20
+KEYS = TicketKeys([TicketKey.generate()])
+KINDS = {**CALLBACKS, f"none; {ALL}": lambda context: set_all(context, KEYS)}
 
 
 def report(folder: Path, scale: float) -> Iterator[str]:
@@ -34,7 +38,7 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     rows = []
     for library in LIBRARIES:
         base = 0.0
-        for callbacks in CALLBACKS:
+        for callbacks in KINDS:
             few, all_ = (count(library, callbacks, times, server) for times in (FEW, many))
             one = (all_ - few) / (many - FEW)
             base = base or one
@@ -66,7 +70,7 @@ def count(library: str, callbacks: str, times: int, server: Path) -> int:
 
 
 def resume(library: str, callbacks: str, times: int, server: Path) -> None:
-    made = LIBRARIES[library](Certificates(server, server, None), CALLBACKS[callbacks])
+    made = LIBRARIES[library](Certificates(server, server, None), KINDS[callbacks])
     made.seconds(made.session, times)
 
 

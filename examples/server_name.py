@@ -3,8 +3,8 @@ A server with several names, each of whose tickets is good for its own name only
 
 libssl resumes a client under any name: with a ticket that it got from one it would come in at the
 other, where its certificate might have been asked for. (In TLS 1.2 it would even come in under a
-name that there is not.) In a ticket there is the name that it was issued for (the SNI), so all that
-is left to do is to compare it with the name asked for now.
+name that there is not.) With the server name binding a ticket is ignored if it was issued for
+another name (the SNI) than the client asks for now.
 
     python server_name.py a.example=a.pem b.example=b.pem
 
@@ -24,15 +24,6 @@ import ssl
 from typing import Any
 
 import openssl_tickets
-from openssl_tickets import ReceivedTicket, TicketReturn
-
-
-def decrypt(connection: ssl.SSLObject, ticket: ReceivedTicket, data: None) -> TicketReturn | None:
-    """A ticket came back: is it for the name that the client asks for now?"""
-    # connection.context would not tell: here it is still the first one.
-    if ticket.session is None or ticket.session.server_name == ticket.server_name:
-        return None
-    return TicketReturn.IGNORE_RENEW  # a full handshake, as if there were no ticket
 
 
 def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
@@ -52,9 +43,9 @@ def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
         return None
 
     first.sni_callback = switch
-    # The first context's callbacks stay in force after a switch, and so do its ticket keys and its
-    # number of tickets; those of the others would never be asked.
-    openssl_tickets.set_session_ticket_callback(first, decrypt=decrypt)
+    # It is the first context that counts, also after a switch, and so do its ticket keys, callbacks
+    # and number of tickets. But nobody's certificate is asked for, whatever the others say.
+    openssl_tickets.set_server_name_binding(first, True)
     return first
 
 

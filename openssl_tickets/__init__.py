@@ -17,15 +17,28 @@ from openssl_tickets._core.post_handshake_auth import (
     verify_client_post_handshake,
 )
 from openssl_tickets._core.session import Session, get_session, session_reused, set_session
-from openssl_tickets._core.session_lifetime import get_session_timeout, set_session_timeout
+from openssl_tickets._core.session_lifetime import (
+    get_max_session_lifetime,
+    get_session_timeout,
+    set_max_session_lifetime,
+    set_session_timeout,
+)
 from openssl_tickets._core.session_stats import SessionStats, session_stats
 from openssl_tickets._core.ticket_callback import (
     ReceivedTicket,
     TicketReturn,
     TicketStatus,
+    set_server_name_binding,
     set_session_ticket_callback,
 )
-from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys, set_ticket_keys
+from openssl_tickets._core.ticket_keys import (
+    KeyStats,
+    TicketKey,
+    TicketKeys,
+    TicketKeysStats,
+    set_ticket_keys,
+)
+from openssl_tickets._core.ticket_stats import TicketStats, ticket_stats
 from openssl_tickets._native._libssl import lib as _lib
 from openssl_tickets._native.errors import Error, LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
@@ -41,27 +54,34 @@ __all__ = [
     "OPENSSL_VERSION",
     "VERIFY_POST_HANDSHAKE",
     "Error",
+    "KeyStats",
     "LibraryMismatchError",
     "ReceivedTicket",
     "Session",
     "SessionStats",
     "TicketKey",
     "TicketKeys",
+    "TicketKeysStats",
     "TicketReturn",
+    "TicketStats",
     "TicketStatus",
+    "get_max_session_lifetime",
     "get_num_tickets",
     "get_session",
     "get_session_timeout",
     "new_session_ticket",
     "session_reused",
     "session_stats",
+    "set_max_session_lifetime",
     "set_new_session_callback",
     "set_num_tickets",
     "set_post_handshake_auth",
+    "set_server_name_binding",
     "set_session",
     "set_session_ticket_callback",
     "set_session_timeout",
     "set_ticket_keys",
+    "ticket_stats",
     "use_system_openssl",
     "verify_client_post_handshake",
 ]

@@ -16,6 +16,7 @@ from openssl_tickets._core.new_session import D, NewSessionCallback
 from openssl_tickets._core.session_stats import SessionStats
 from openssl_tickets._core.ticket_callback import DecryptCallback, GenerateCallback
 from openssl_tickets._core.ticket_keys import TicketKeys
+from openssl_tickets._core.ticket_stats import TicketStats
 from openssl_tickets._native.errors import drain_error_queue
 
 
@@ -115,19 +116,21 @@ class Context(OpenSSL.SSL.Context):
         """
         openssl_tickets.set_session_ticket_callback(self, generate, decrypt, data)
 
-    def set_ticket_keys(self, keys: TicketKeys | None) -> None:
+    def set_ticket_keys(self, keys: TicketKeys | None, purpose: bytes = b"") -> None:
         """
         Has tickets encrypted with *keys*, which many contexts, workers and hosts may share.
 
-        None: a random key of the context's own. More: :func:`openssl_tickets.set_ticket_keys`.
+        None: a random key of the context's own. With a *purpose*, tickets for another one are
+        unknown. More: :func:`openssl_tickets.set_ticket_keys`.
 
         Raises:
-            TypeError: *keys* is not a :class:`openssl_tickets.TicketKeys`.
-            ValueError: the context is for clients only.
+            TypeError: *keys* is not a :class:`openssl_tickets.TicketKeys`, or *purpose* not bytes.
+            ValueError: *purpose* is longer than 255 bytes, or *keys* is None and there is one; or
+                the context is for clients only.
             Error: libssl is out of memory or has no AES, or another copy of this package has set
                 callbacks or keys.
         """
-        openssl_tickets.set_ticket_keys(self, keys)
+        openssl_tickets.set_ticket_keys(self, keys, purpose)
 
     @overload
     def set_new_session_callback(self, callback: NewSessionCallback[None] | None) -> None: ...
@@ -164,6 +167,54 @@ class Context(OpenSSL.SSL.Context):
         More: :func:`openssl_tickets.session_stats`.
         """
         return openssl_tickets.session_stats(self)
+
+    def ticket_stats(self) -> TicketStats:
+        """
+        Returns what has become of the tickets that this context made and received.
+
+        More: :func:`openssl_tickets.ticket_stats`.
+
+        Raises:
+            ValueError: the context is for clients only.
+            Error: libssl is out of memory, or another copy of this package is at work.
+        """
+        return openssl_tickets.ticket_stats(self)
+
+    def set_server_name_binding(self, enabled: bool) -> None:
+        """
+        Has a ticket be good only for the server name (SNI) that it was issued for.
+
+        More: :func:`openssl_tickets.set_server_name_binding`.
+
+        Raises:
+            ValueError: the context is for clients only.
+            Error: libssl is out of memory, or another copy of this package is at work.
+        """
+        openssl_tickets.set_server_name_binding(self, enabled)
+
+    def get_max_session_lifetime(self) -> int | None:
+        """
+        Returns how long after its full handshake a session ends at the latest, in seconds.
+
+        More: :func:`openssl_tickets.get_max_session_lifetime`.
+
+        Raises:
+            Error: libssl is out of memory, or another copy of this package is at work.
+        """
+        return openssl_tickets.get_max_session_lifetime(self)
+
+    def set_max_session_lifetime(self, seconds: SupportsIndex | None) -> None:
+        """
+        Sets how long a session lasts at most, however often its ticket is renewed; None: no limit.
+
+        More: :func:`openssl_tickets.set_max_session_lifetime`.
+
+        Raises:
+            TypeError: *seconds* is not an integer.
+            ValueError: it is out of range, or the context is for clients only.
+            Error: libssl is out of memory, or another copy of this package is at work.
+        """
+        openssl_tickets.set_max_session_lifetime(self, seconds)
 
     def get_session_timeout(self) -> int:
         """

@@ -56,12 +56,13 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys
+from openssl_tickets._core.sealed import open_sealed, seal
+from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys, checked_secrets
 from openssl_tickets._extras import needs_extra
 
 with needs_extra("redis", "redis"):
@@ -76,9 +77,11 @@ _MAX_PLANNED = 900  # keys; a ring has 1,000, and hosts that began on their own 
 _MAX_KEYS = 1000
 _SECONDS_MAX = 366 * 24 * 3600.0
 _PAUSE_MAX = 300.0  # seconds between two messages of a Redis that comes and goes
-_VERSION = "1"  # of what is stored
+_VERSION, _SEALED_VERSION = "1", "2"  # of what is stored
+_FORGOTTEN_FOR = 366 * 24 * 3600.0  # seconds, after which no host can have such a key
 
-# All keys that are there, with how long they stay, and the server's time.
+# All keys that are there, with how long they stay, the names of those that are to be forgotten, and
+# the server's time.
 _READ = """
 local now, found = redis.call('TIME'), {}
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -89,12 +92,12 @@ for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
         redis.call('SREM', KEYS[1], name)
     end
 end
-return {now[1], now[2], found}
+return {now[1], now[2], found, redis.call('SMEMBERS', KEYS[2])}
 """
 
 # Stores keys that are not there, and prolongs those that are, to the time that is given; but not
-# those that are over by the server's clock. With a token it does so only while the lock has it; -1
-# says that it has not. Who may not publish still stores.
+# those that are over by the server's clock, or to be forgotten. With a token it does so only while
+# the lock has it; -1 says that it has not. Who may not publish still stores.
 _PUT = """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return -1
@@ -104,7 +107,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 5, #ARGV, 3 do
     local key, stay = ARGV[2] .. ARGV[i], ARGV[i + 2] - now
     local left = redis.call('PTTL', key)
-    if stay > 0 then
+    if stay > 0 and redis.call('SISMEMBER', KEYS[3], ARGV[i]) == 0 then
         if left == -2 then
             redis.call('SET', key, ARGV[i + 1], 'PX', stay)
             changed = changed + 1
@@ -122,6 +125,18 @@ if changed > 0 then
     redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 end
 return changed
+"""
+
+# Removes keys for good: no host may put them back.
+_FORGET = """
+for i = 4, #ARGV do
+    redis.call('SADD', KEYS[2], ARGV[i])
+    redis.call('SREM', KEYS[1], ARGV[i])
+    redis.call('DEL', ARGV[1] .. ARGV[i])
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.pcall('PUBLISH', ARGV[2], '')
+return 1
 """
 
 _UNLOCK = """
@@ -180,6 +195,9 @@ class RedisState:
     """What is wrong, for people to read; None if nothing is."""
 
 
+RedisEvent = Literal["away", "back", "rotated", "cannot rotate"]
+
+
 class _Ring(NamedTuple):
     """The ring as it was set last; times are of our monotonic clock."""
 
@@ -217,14 +235,15 @@ class RedisTicketKeys:
     password, a certificate that is not trusted, a cluster and the like look the same, but for the
     reason in the log and in :meth:`state`: with ``start(require_connected=True)`` they are errors.
 
-    *The secrets are in the Redis in the clear.* Whoever can read it can decrypt every ticket, and
-    the connections that are resumed without a key exchange of their own; whoever can write it can
-    make tickets; its ``MONITOR`` and ``SLOWLOG`` show them, too. Give it a password and access
-    control (the hosts need ``<prefix>:*``, keys and channels), and have the connection in TLS
-    (``rediss://``). What has passed through Python is not wiped from memory. Logs and ``repr`` have
-    the names of keys only. All hosts must have the same prefix,
-    ``period`` and ``accept_for``. Deleting keys in the Redis does not make the hosts forget them,
-    they put them back; to be rid of keys that have leaked, use another prefix.
+    *Without a secret, the keys are in the Redis in the clear.* Whoever can read it can decrypt
+    every ticket, and the connections that are resumed without a key exchange of their own; whoever
+    can write it can make tickets; its ``MONITOR`` and ``SLOWLOG`` show them, too. With a *secret*
+    that all hosts have, and the Redis does not, they are encrypted there (AES-256-GCM), and what
+    somebody else has written there is not taken. In either case give the Redis a password and
+    access control, and have the connection in TLS (``rediss://``). What has passed through Python
+    is not wiped from memory. Logs and ``repr`` have the names of keys only. All hosts must have the
+    same prefix, ``period``, ``accept_for`` and secret. Deleting keys in the Redis does not make the
+    hosts forget them, they put them back: call :meth:`forget` for a key that has leaked.
 
     Start it in each process, *after* a fork: a thread does not come along. :attr:`keys` is there
     once it has been started. What a forked child has without :meth:`start` are the keys as they
@@ -243,11 +262,20 @@ class RedisTicketKeys:
             (:func:`openssl_tickets.get_session_timeout`), for no ticket to be refused before its
             time.
         poll_interval: seconds, from 0.05 on. It also says how soon an outage is noticed.
+        secret: at least 32 bytes that nobody can guess, as from ``os.urandom(32)``. Or several: the
+            first encrypts, and what was encrypted with the others can still be read. To change it,
+            give all hosts ``[old, new]``, then all ``[new, old]``, and ``[new]`` when the keys of
+            that time are over. A fleet that goes over to a secret needs another prefix.
+        on_event: called in the thread as ``on_event(event, state)``, with a :class:`RedisState`.
+            The event is "away" or "back", for the Redis; "rotated" when another key encrypts;
+            "cannot rotate" when there is no next key although the Redis answers. It should return
+            soon. What it raises is logged.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: a number is out of range, they lead to too many keys at a time, the prefix is
-            empty or cannot be encoded, or redis-py does not take the URL.
+            empty or cannot be encoded, a secret is too short, two are equal, or redis-py does not
+            take the URL.
         Error: OpenSSL has no random bytes, or no memory.
 
     Example::
@@ -283,6 +311,8 @@ class RedisTicketKeys:
         period: float = 3600.0,
         accept_for: float = 7200.0,
         poll_interval: float = 1.0,
+        secret: bytes | Sequence[bytes] | None = None,
+        on_event: Callable[[RedisEvent, RedisState], object] | None = None,
     ) -> None:
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
@@ -306,10 +336,15 @@ class RedisTicketKeys:
                 f"a period of {self._period:g} seconds and accept_for of {self._accept_for:g} "
                 f"seconds lead to more than {_MAX_PLANNED} keys at a time: make the period longer"
             )
+        self._secrets = [] if secret is None else checked_secrets(secret)
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event must be callable or None, not {on_event!r:.80}")
+        self._on_event = on_event
         self._is_our_client = isinstance(redis_client_or_url, str)
         self._client: Any = _client(redis_client_or_url, self._timeout)
         self._read_script = self._client.register_script(_READ)
         self._put_script = self._client.register_script(_PUT)
+        self._forget_script = self._client.register_script(_FORGET)
         self._unlock_script = self._client.register_script(_UNLOCK)
         self._unstick_script = self._client.register_script(_UNSTICK)
         # What waits for notices keeps a connection for itself.
@@ -326,7 +361,9 @@ class RedisTicketKeys:
         self._clock: float | None = None  # what is added to our clock for the server's
         self._last_success: float | None = None
         self._ignored: set[str] = set()
-        self._forget()
+        self._forgotten: set[str] = set()
+        self._unreadable = 0
+        self._begin()
 
     @property
     def keys(self) -> TicketKeys:
@@ -363,6 +400,8 @@ class RedisTicketKeys:
             problem: str | None = "not started in this process"
         else:
             problem = self._reason
+            if problem is None and self._unreadable:
+                problem = self._says_unreadable()
             if problem is None and self._cannot_rotate:
                 problem = f"no next key: another host keeps the lock {self._prefix}:lock"
         return RedisState(
@@ -389,22 +428,65 @@ class RedisTicketKeys:
 
         Raises:
             RuntimeError: it is started already.
-            ConnectionError: the Redis cannot be used, with the reason; nothing is started.
+            ConnectionError: the Redis cannot be used, or has keys that were encrypted with another
+                secret, with the reason; nothing is started.
         """
         if self._thread is not None and self._pid == os.getpid():
             raise RuntimeError("it is started already")
-        self._forget()
+        self._begin()
         self._thread = threading.Thread(target=self._follow, name=__name__, daemon=True)
         self._thread.start()
         # A daemon thread that is still at it when the interpreter goes down could make noise.
         atexit.register(self.close)
         # The lock of a host that has died on the way may have to expire first.
         self._settled.wait(2 * self._settle + self._lock_expiry)
-        if require_connected and not (self.connected and self._ring.is_shared):
+        is_shared = self.connected and self._ring.is_shared
+        if require_connected and (self._unreadable or not is_shared):
             reason = self._reason or f"no host makes a key: is {self._prefix}:lock kept by one?"
+            if self._unreadable:
+                reason = self._says_unreadable()
             self.close()
             raise ConnectionError(f"the Redis cannot be used: {reason}")
         self._is_own_used = True
+
+    def forget(self, key_name: bytes) -> None:
+        """
+        Drops a key that has leaked, on all hosts and in the Redis; no host puts it back.
+
+        Its tickets lead to full handshakes. If it is the key that encrypts, the hosts go back to
+        the one before, or take the next. It returns when this host has dropped it; the others do so
+        within the second or so that a notice or ``poll_interval`` takes. A host that is cut off
+        from the Redis does so when it is back; a forked child that was not started does not.
+
+        Args:
+            key_name: the name of the key (:attr:`openssl_tickets.TicketKey.name`,
+                :attr:`openssl_tickets.Session.key_name`).
+
+        Raises:
+            TypeError: *key_name* is not bytes.
+            ValueError: it has not 16 bytes. A name that no host has is taken: the key may come yet.
+            RuntimeError: it is not started in this process.
+            ConnectionError: the Redis cannot be used, with the reason; the key is still in use.
+            TimeoutError: the Redis has dropped it, but this host does not follow.
+        """
+        if not isinstance(key_name, bytes):
+            raise TypeError(f"key_name must be bytes, not {type(key_name).__name__}")
+        if len(key_name) != 16:
+            raise ValueError(f"key_name must have 16 bytes, not {len(key_name)}")
+        if self._thread is None or self._pid != os.getpid():
+            raise RuntimeError("call start() first: this process does not follow the Redis")
+        reason: str | None = None
+        try:
+            self._forget_in_redis([key_name.hex()])
+        except (redis.RedisError, OSError) as error:
+            reason = _reason(error)
+        if reason is not None:  # without the context, which may show a password
+            raise ConnectionError(f"the Redis cannot be used: {reason}")
+        end = time.monotonic() + 2 * self._settle
+        while key_name in self._names or key_name.hex() not in self._forgotten:
+            if time.monotonic() > end:
+                raise TimeoutError("the Redis has dropped the key, but this host does not follow")
+            time.sleep(0.01)
 
     def close(self) -> None:
         """
@@ -441,7 +523,7 @@ class RedisTicketKeys:
         state = "connected" if self.connected else "not connected"
         return f"<{__name__}.RedisTicketKeys {self._prefix!r}, {state}: {self._keys!r}>"
 
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         """Begins without a thread, whatever there was before, or in the parent of a fork."""
         self._pid = os.getpid()
         self._id = secrets.token_hex(8)  # tells our own notices from those of others
@@ -498,8 +580,9 @@ class RedisTicketKeys:
 
     def _read(self) -> Mapping[bytes, float]:
         """Takes over all keys; returns the names, and for how many seconds the Redis has each."""
-        seconds, microseconds, found = self._read_script(
-            keys=[f"{self._prefix}:keys"], args=[f"{self._prefix}:key:"]
+        seconds, microseconds, found, forgotten = self._read_script(
+            keys=[f"{self._prefix}:keys", f"{self._prefix}:forgotten"],
+            args=[f"{self._prefix}:key:"],
         )
         # The later of two ends: what follows from it is rather too late than too early.
         now = time.monotonic()
@@ -508,17 +591,24 @@ class RedisTicketKeys:
             for held in self._held.values():  # our own, in our own time so far
                 held.drop += clock
         self._clock = clock
+        self._drop_forgotten({_text(name) for name in forgotten})
         # Who uses none of these keys yet believes the others, who have seen them before. So does
         # who was suspended until the key in use was over.
         current = self._current(now)
         is_with_them = current.active is not None and current.drop > now + clock
         not_before = now + self._settle if is_with_them else -math.inf
-        stored = {}
+        stored, unreadable = {}, 0
         for name, record, left in found:
+            if _text(name) in self._forgotten:
+                continue
             try:
-                key, active = _from_record(_text(name), _text(record))
+                key, active = _from_record(_text(name), _text(record), self._secrets)
+            except _UnreadableError:
+                unreadable += 1
+                self._ignore(_text(name), "cannot be read: do all hosts have the same secret?")
+                continue
             except (ValueError, TypeError, ArithmeticError):
-                self._ignore(_text(name))
+                self._ignore(_text(name), "is no ticket key")
                 continue
             # -1: somebody has taken the expiry away.
             stays = int(left) / 1000 if int(left) >= 0 else self._period + self._stay
@@ -526,7 +616,35 @@ class RedisTicketKeys:
             if active is not None:
                 active -= clock
             self._take(_Held(key, active, not_before, now + clock + stays))
+        self._unreadable = unreadable
         return stored
+
+    def _drop_forgotten(self, forgotten: set[str]) -> None:
+        if lost := self._forgotten - forgotten:  # by a Redis that has come back empty
+            self._forget_in_redis(sorted(lost))
+        for name in forgotten - self._forgotten:
+            if self._held.pop(bytes.fromhex(name), None) is not None:
+                logger.warning("ticket key %s is forgotten", name)
+            if self._own == bytes.fromhex(name):
+                self._own = None
+        if not self._held:
+            own = TicketKey.generate()
+            self._own = own.name
+            self._held[own.name] = _Held(own, None, -math.inf, self._server_now() + self._stay)
+        if forgotten - self._forgotten:
+            self._forgotten |= forgotten
+            self._apply()
+
+    def _forget_in_redis(self, key_names: list[str]) -> None:
+        self._forget_script(
+            keys=[f"{self._prefix}:keys", f"{self._prefix}:forgotten"],
+            args=[
+                f"{self._prefix}:key:",
+                self._channel,
+                _milliseconds(_FORGOTTEN_FOR),
+                *key_names,
+            ],
+        )
 
     def _take(self, found: _Held) -> None:
         held = self._held.setdefault(found.key.name, found)
@@ -596,16 +714,19 @@ class RedisTicketKeys:
                 now - self._planned_at,
                 self._prefix,
             )
+            self._tell("cannot rotate")
 
     def _put(self, given: list[_Held], token: str = "") -> int:
         arguments: list[str | int] = [token, f"{self._prefix}:key:", self._channel, self._id]
         for held in given:
             arguments += [
                 held.key.name.hex(),
-                _to_record(held.key, held.active and held.active + (self._clock or 0.0)),
+                _to_record(
+                    held.key, held.active and held.active + (self._clock or 0.0), self._secrets
+                ),
                 _milliseconds(held.drop),
             ]
-        names = [f"{self._prefix}:keys", f"{self._prefix}:lock"]
+        names = [f"{self._prefix}:{each}" for each in ("keys", "lock", "forgotten")]
         return int(self._put_script(keys=names, args=arguments))
 
     def _apply(self) -> float:
@@ -627,27 +748,36 @@ class RedisTicketKeys:
         names = [key.name for key in keys]
         if names != self._names:
             self._keys.replace(keys)
+            is_rotated = names[0] != self._names[0]
             self._names = names
+        else:
+            is_rotated = False
         begins = [held.active for held in others if held.active is not None and held.active > now]
         is_shared = current.active is not None
         began = current.active if current.active is not None else self._ring.began
         self._ring = _Ring(is_shared, began, len(keys), min(begins, default=None))
         if is_shared and self._connected_since is not None:
             self._settled.set()
+        if is_rotated:
+            logger.info("ticket key %s encrypts from now on", names[0].hex())
+            self._tell("rotated")
         return min([*begins, *(held.drop - server_now + now for held in others)], default=math.inf)
 
     def _current(self, now: float) -> _Held:
         """
         Returns what encrypts: the last of the plan whose time has come, or our own key.
 
-        One that is over does so only if there is no other.
+        One that is over does so only if there is no other; and the next one does so at once if all
+        others were to be forgotten, since each host has seen it.
         """
         begun = [held for held in self._held.values() if held.active is not None]
         begun = [held for held in begun if (held.active or 0.0) <= now]
         valid = [held for held in begun if held.drop > self._server_now()]
         if begun:
             return max(valid or begun, key=lambda held: (held.active or 0.0, held.key.name))
-        return self._held[self._own or b""]
+        if self._own is not None:
+            return self._held[self._own]
+        return min(self._held.values(), key=lambda held: held.active or math.inf)
 
     def _server_now(self) -> float:
         return time.monotonic() + (self._clock or 0.0)
@@ -716,6 +846,7 @@ class RedisTicketKeys:
                 logger.warning(
                     "Redis is away (%s): going on with the ticket keys that are here", self._reason
                 )
+            self._tell("away")
         self._settled.set()
 
     def _says_back(self) -> None:
@@ -729,11 +860,25 @@ class RedisTicketKeys:
             self._failed_notices = 0
             if self._is_said:
                 logger.warning("Redis is back: following its ticket keys again")
+            self._tell("back")
 
-    def _ignore(self, name: str) -> None:
+    def _tell(self, event: RedisEvent) -> None:
+        if self._on_event is not None:
+            try:
+                self._on_event(event, self.state())
+            except Exception:
+                logger.exception("on_event has failed for %r", event)
+
+    def _ignore(self, name: str, why: str) -> None:
         if name not in self._ignored:
             self._ignored.add(name)
-            logger.warning("what Redis has as %s:key:%s is no ticket key", self._prefix, name)
+            logger.warning("what Redis has as %s:key:%s %s", self._prefix, name, why)
+
+    def _says_unreadable(self) -> str:
+        return (
+            f"{self._unreadable} keys under {self._prefix}:* cannot be read: do all hosts have the "
+            "same secret, or none?"
+        )
 
 
 def _reason(error: BaseException) -> str:
@@ -818,14 +963,34 @@ def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("ascii", "backslashreplace")
 
 
-def _to_record(key: TicketKey, active: float | None) -> str:
+class _UnreadableError(ValueError):
+    """A record that is one of a fleet with another secret, or with none."""
+
+
+def _to_record(key: TicketKey, active: float | None, secrets: list[bytes]) -> str:
     begins = "-" if active is None else str(_milliseconds(active))
-    return f"{_VERSION} {begins} {key.hmac_key.hex()} {key.aes_key.hex()}"
+    if not secrets:
+        return f"{_VERSION} {begins} {key.hmac_key.hex()} {key.aes_key.hex()}"
+    also = f"{_SEALED_VERSION} {begins} {key.name.hex()}".encode()
+    sealed = seal(secrets[0], key.hmac_key + key.aes_key, also)
+    return f"{_SEALED_VERSION} {begins} {sealed.hex()}"
 
 
-def _from_record(name: str, record: str) -> tuple[TicketKey, float | None]:
-    version, begins, hmac_key, aes_key = record.split(" ")
-    if version != _VERSION:
+def _from_record(name: str, record: str, secrets: list[bytes]) -> tuple[TicketKey, float | None]:
+    version, begins, *parts = record.split(" ")
+    if version == _VERSION and len(parts) == 2:
+        hmac_key, aes_key = (bytes.fromhex(part) for part in parts)
+        key = TicketKey(bytes.fromhex(name), hmac_key, aes_key)
+        if secrets:  # whoever can write to the Redis could give us a key
+            raise _UnreadableError
+    elif version == _SEALED_VERSION and len(parts) == 1:
+        sealed, also = bytes.fromhex(parts[0]), f"{version} {begins} {name}".encode()
+        opened = (open_sealed(secret, sealed, also) for secret in secrets)
+        plain = next((each for each in opened if each is not None), None)
+        if plain is None:
+            raise _UnreadableError
+        half = len(plain) // 2
+        key = TicketKey(bytes.fromhex(name), plain[:half], plain[half:])
+    else:
         raise ValueError("it is of another version")
-    key = TicketKey(bytes.fromhex(name), bytes.fromhex(hmac_key), bytes.fromhex(aes_key))
     return key, None if begins == "-" else int(begins) / 1000

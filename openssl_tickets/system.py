@@ -13,6 +13,8 @@ Example, in ``pyproject.toml``::
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from openssl_tickets import LibraryMismatchError, use_system_openssl
@@ -24,6 +26,14 @@ try:
     use_system_openssl()
 except (ImportError, LibraryMismatchError) as error:
     raise pytest.UsageError(f"-p {__name__}: {error}") from error
+
+
+# A worker that `run` has made load this (_openssl_tickets_pytest.py) keeps it to itself: what the
+# tests start does not inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ and "PYTEST_PLUGINS" in os.environ:
+    _others = [name for name in os.environ.pop("PYTEST_PLUGINS").split(",") if name != __name__]
+    if _others:
+        os.environ["PYTEST_PLUGINS"] = ",".join(_others)
 
 
 def pytest_report_header() -> str:

@@ -15,6 +15,7 @@ from openssl_tickets._adapters import pyopenssl, stdlib
 from openssl_tickets._cli.output import GREEN, RED, YELLOW, coloured
 from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._native import shared_object
+from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
@@ -122,15 +123,7 @@ def _pyopenssl() -> Finding:
 
             module = Binding()
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        return Finding(
-            "pyOpenSSL",
-            _BROKEN,
-            version,
-            advice="pyOpenSSL is installed, but its cryptography cannot be imported: "
-            f"{what}\nReinstall both: pip install --force-reinstall pyOpenSSL cryptography",
-            is_usable=False,
-        )
+        return _broken(version, error)
     matches = pyopenssl.is_our_libssl(module.lib)
     openssl = module.ffi.string(module.lib.OpenSSL_version(0)).decode()
     file = shared_object.file_of(module.lib.TLS_method())
@@ -138,15 +131,29 @@ def _pyopenssl() -> Finding:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             use_system_openssl()
-    except Exception as error:  # what an import of pyOpenSSL raises can be anything
+    except LibraryMismatchError as error:
         state = _SAME if matches else _ANOTHER
         advice = f"pyOpenSSL cannot be put on this libssl here: {type(error).__name__}: {error}"
         return Finding("pyOpenSSL", state, version, openssl, file, advice, is_usable=False)
+    except Exception as error:  # what an import of pyOpenSSL raises can be anything
+        return _broken(version, error)
     remarks = [str(warning.message) for warning in caught]
     if not matches:
         remarks.append(FOR_PYOPENSSL)
     state = _SAME if matches else _CAN_BE_PUT
     return Finding("pyOpenSSL", state, version, openssl, file, "\n\n".join(remarks) or None)
+
+
+def _broken(version: str, error: Exception) -> Finding:
+    return Finding(
+        "pyOpenSSL",
+        _BROKEN,
+        version,
+        advice="pyOpenSSL is installed, but it or its cryptography cannot be imported: "
+        f"{type(error).__name__}: {error}\n"
+        "Install both anew: pip install --force-reinstall pyOpenSSL cryptography",
+        is_usable=False,
+    )
 
 
 def _standard_ssl() -> Finding:

@@ -61,7 +61,6 @@ void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback)
     openssl_tickets_lock();
     slot->announces = has_callback;
     if (has_callback) {
-        openssl_tickets_tell_libssl(slot);
         if (!(mode & (SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE))) {
             slot->stores_nothing = 1;
             mode |= SSL_SESS_CACHE_NO_INTERNAL_STORE;

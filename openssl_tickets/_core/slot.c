@@ -19,15 +19,18 @@
  *   asked_index                SSL      the session that decrypt is asked   begin_callback and
  *                                       about, or only a mark; not owned,   end_callback
  *                                       set while a callback runs
- *   accepted_index             SSL      a mark: decrypt has accepted the    decrypt_ticket in
- *                                       ticket that was looked at last      ticket_callback.c
+ *   marks_index                SSL      OPENSSL_TICKETS_ACCEPTED and the    ticket_callback.c
+ *                                       like, as a number
+ *   began_index                SSL      when its handshake began, as a      session_lifetime.c
+ *                                       number
+ *   deadline_index             session  when it ends for good, as a number; session_lifetime.c
+ *                                       libssl copies it into the sessions
+ *                                       of later tickets
  */
 #include <Python.h>
 #include "openssl_tickets.h"
 
-int openssl_tickets_accepted_index = -1;
-
-static int ctx_index = -1, asked_index = -1;
+static int ctx_index = -1, asked_index = -1, marks_index = -1;
 static uintptr_t numbers = 0; /* under the lock: how many have been given out */
 
 /* Python's dicts that have numbers as keys: of ticket callbacks, and of those for new sessions. */
@@ -85,12 +88,13 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
         return;
     forget(slot->number);
     openssl_tickets_release_keyring(slot->keyring);
+    OPENSSL_free(slot->purpose);
     OPENSSL_free(slot);
 }
 
 /* What an SSL is marked with is its own affair: an SSL_dup begins without. */
-static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
-                       long argl, void *argp)
+int openssl_tickets_dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d,
+                                int index, long argl, void *argp)
 {
     (void)to, (void)from, (void)index, (void)argl, (void)argp;
     *from_d = NULL;
@@ -101,9 +105,9 @@ static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void make_indexes(void)
 {
-    asked_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
-    openssl_tickets_accepted_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, NULL);
-    ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, dup_nothing, free_slot);
+    asked_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, NULL);
+    marks_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, NULL);
+    ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, free_slot);
 }
 
 /*
@@ -115,7 +119,7 @@ openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx)
     openssl_tickets_slot *made, *found;
 
     if (!CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || ctx_index < 0
-        || asked_index < 0 || openssl_tickets_accepted_index < 0)
+        || asked_index < 0 || marks_index < 0)
         return NULL;
     made = OPENSSL_zalloc(sizeof(*made));
     if (made == NULL)
@@ -128,6 +132,7 @@ openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx)
         made->number = ++numbers;
         made->ctx = ctx;
         SSL_CTX_set_record_padding_callback_arg(ctx, made);
+        openssl_tickets_tell_libssl(made);
         found = made;
         made = NULL;
     }
@@ -198,4 +203,15 @@ SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
 int openssl_tickets_is_asked(const void *ssl)
 {
     return asked_index >= 0 && SSL_get_ex_data(ssl, asked_index) != NULL;
+}
+
+/* The marks of ssl, see OPENSSL_TICKETS_ACCEPTED; set_marks returns 0 when there is no memory. */
+int openssl_tickets_marks(const SSL *ssl)
+{
+    return (int)(intptr_t)SSL_get_ex_data(ssl, marks_index);
+}
+
+int openssl_tickets_set_marks(SSL *ssl, int marks)
+{
+    return SSL_set_ex_data(ssl, marks_index, (void *)(intptr_t)marks);
 }

@@ -34,7 +34,7 @@ static int is_stateful(const SSL *ssl)
 static int is_cached(SSL *ssl)
 {
     return openssl_tickets_before_tls13(ssl) && SSL_session_reused(ssl)
-           && SSL_get_ex_data(ssl, openssl_tickets_accepted_index) == NULL;
+           && !(openssl_tickets_marks(ssl) & OPENSSL_TICKETS_ACCEPTED);
 }
 
 /*
@@ -54,7 +54,8 @@ static int lacks_id_context(SSL *ssl)
 /*
  * libssl resumes from its internal cache without asking the decrypt callback, and a session from
  * there must not be written to. So while there are ticket callbacks, it is not to look there. The
- * program may set another mode at any time: this is done again with each hello.
+ * program may set another mode at any time: this is done again with each hello. Called with the lock
+ * held.
  */
 static void close_cache(const openssl_tickets_slot *slot)
 {
@@ -64,15 +65,34 @@ static void close_cache(const openssl_tickets_slot *slot)
         SSL_CTX_set_session_cache_mode(slot->ctx, mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
 }
 
+/*
+ * Whether the client's hello is its second in one handshake, after a HelloRetryRequest: libssl has
+ * made the server's random with the first one, and no handshake has been finished yet. SSL_clear
+ * removes both.
+ */
+static int is_second_hello(const SSL *ssl)
+{
+    static const unsigned char none[SSL3_RANDOM_SIZE];
+    unsigned char random[SSL3_RANDOM_SIZE];
+    char any;
+
+    return SSL_get_server_random(ssl, random, sizeof(random)) == sizeof(random)
+           && memcmp(random, none, sizeof(none)) != 0 && SSL_get_finished(ssl, &any, 0) == 0;
+}
+
 /* Called with each client's hello, before libssl looks at tickets and session ids. */
 static int hello_came(SSL *ssl, int *alert, void *arg)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
 
     (void)alert, (void)arg;
+    if (!openssl_tickets_set_marks(ssl, is_second_hello(ssl) ? OPENSSL_TICKETS_AGAIN : 0))
+        return SSL_CLIENT_HELLO_ERROR;
     if (slot != NULL) {
+        if (!openssl_tickets_begin_session(ssl, slot))
+            return SSL_CLIENT_HELLO_ERROR;
         openssl_tickets_lock();
-        if (slot->asks_generate || slot->asks_decrypt)
+        if (slot->asks_generate || slot->asks_decrypt || slot->binds_names)
             close_cache(slot);
         if (slot->stores_nothing) { /* it is a server's: see new_session.c */
             slot->stores_nothing = 0;
@@ -89,7 +109,7 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
  * interpreter has begun to finalize, and keeps the error queue as libssl left it. Where there is
  * nothing to ask, Python is not entered at all.
  */
-static int ask_generate(SSL *ssl, const openssl_tickets_slot *slot)
+static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
 {
     int asks_generate, asks_decrypt, has_keys, refused = 0, answer;
     void *before;
@@ -116,7 +136,29 @@ static int ask_generate(SSL *ssl, const openssl_tickets_slot *slot)
                      : openssl_tickets_generate(ssl, app_data_of(ssl), slot->number);
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
+    if (answer != 1 || refused)
+        openssl_tickets_count(&slot->counts.failed);
     return answer == 1 && !refused;
+}
+
+static char lower(char letter)
+{
+    return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
+}
+
+/* Has the ticket carry the name that the client asks for, where libssl has not done so. */
+static int keep_server_name(SSL *ssl, SSL_SESSION *session, const openssl_tickets_slot *slot)
+{
+    const char *name;
+    int binds_names;
+
+    openssl_tickets_lock();
+    binds_names = slot->binds_names;
+    openssl_tickets_unlock();
+    if (!binds_names || SSL_session_reused(ssl) || SSL_SESSION_get0_hostname(session) != NULL)
+        return 1;
+    name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    return name == NULL || SSL_SESSION_set1_hostname(session, name);
 }
 
 /*
@@ -125,17 +167,53 @@ static int ask_generate(SSL *ssl, const openssl_tickets_slot *slot)
  */
 static int generate_ticket(SSL *ssl, void *arg)
 {
-    if (!ask_generate(ssl, arg))
+    openssl_tickets_slot *slot = arg;
+    SSL_SESSION *session;
+
+    if (!ask_generate(ssl, slot))
         return 0;
-    openssl_tickets_announce(ssl, arg, SSL_get_session(ssl));
+    session = SSL_get_session(ssl);
+    if (!keep_server_name(ssl, session, slot) || !openssl_tickets_limit_ticket(ssl, slot))
+        return 0;
+    openssl_tickets_count(&slot->counts.issued);
+    openssl_tickets_announce(ssl, slot, session);
     return 1;
 }
 
-static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
-                                     size_t keyname_len, SSL_TICKET_STATUS status,
-                                     const openssl_tickets_slot *slot)
+static int is_decrypted(SSL_TICKET_STATUS status)
 {
-    SSL_TICKET_RETURN answer;
+    return status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
+}
+
+/* Whether the session in a ticket is of another server name than the client asks for now. */
+static int is_of_another_name(SSL *ssl, const SSL_SESSION *session,
+                              const openssl_tickets_slot *slot)
+{
+    const char *name, *issued_for = SSL_SESSION_get0_hostname(session);
+    size_t name_len, number;
+    int binds_names;
+
+    openssl_tickets_lock();
+    binds_names = slot->binds_names;
+    openssl_tickets_unlock();
+    if (!binds_names)
+        return 0;
+    if (!openssl_tickets_hello_server_name(ssl, &name, &name_len))
+        return issued_for != NULL;
+    if (issued_for == NULL || strlen(issued_for) != name_len)
+        return 1;
+    for (number = 0; number < name_len; number++)
+        if (lower(name[number]) != lower(issued_for[number]))
+            return 1;
+    return 0;
+}
+
+/* Returns less than 0 when the callback has failed. */
+static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
+                       size_t keyname_len, SSL_TICKET_STATUS status,
+                       const openssl_tickets_slot *slot)
+{
+    int answer;
     SSL_SESSION *offered = NULL;
     void *appdata = NULL, *before;
     size_t appdata_len = 0;
@@ -158,7 +236,7 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
         }
     }
     /* The session was made from this ticket just now: no other thread knows of it yet. */
-    if (status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) {
+    if (is_decrypted(status)) {
         SSL_SESSION_get0_ticket_appdata(session, &appdata, &appdata_len);
         offered = session;
     }
@@ -171,7 +249,9 @@ static SSL_TICKET_RETURN ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsig
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
     /* If this client has no ticket, libssl looks into its cache next. */
+    openssl_tickets_lock();
     close_cache(slot);
+    openssl_tickets_unlock();
     return answer;
 }
 
@@ -189,28 +269,61 @@ static int has_other_hash(const SSL *ssl, const SSL_SESSION *session)
            && SSL_CIPHER_get_handshake_digest(chosen) != SSL_CIPHER_get_handshake_digest(before);
 }
 
+/* Counts what becomes of a ticket, where decrypt has answered less than 0 if it has failed. */
+static void count_received(openssl_tickets_slot *slot, SSL_TICKET_STATUS status, int answer)
+{
+    openssl_tickets_counts *counts = &slot->counts;
+
+    openssl_tickets_lock();
+    counts->received++;
+    if (answer < 0)
+        counts->failed++;
+    else if (!is_decrypted(status))
+        counts->undecryptable++;
+    else if (answer == SSL_TICKET_RETURN_ABORT)
+        counts->aborted++;
+    else if (answer == SSL_TICKET_RETURN_IGNORE || answer == SSL_TICKET_RETURN_IGNORE_RENEW)
+        counts->ignored++;
+    else
+        counts->used++;
+    if (answer == SSL_TICKET_RETURN_USE_RENEW)
+        counts->renewed++;
+    openssl_tickets_unlock();
+}
+
 static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
                                         const unsigned char *keyname, size_t keyname_len,
                                         SSL_TICKET_STATUS status, void *arg)
 {
-    SSL_TICKET_RETURN answer = ask_decrypt(ssl, session, keyname, keyname_len, status, arg);
-    int accepted = answer == SSL_TICKET_RETURN_USE || answer == SSL_TICKET_RETURN_USE_RENEW;
+    openssl_tickets_slot *slot = arg;
+    int answer, accepted, marks = openssl_tickets_marks(ssl);
 
+    if (is_decrypted(status) && is_of_another_name(ssl, session, slot))
+        answer = SSL_TICKET_RETURN_IGNORE_RENEW;
+    else
+        answer = ask_decrypt(ssl, session, keyname, keyname_len, status, slot);
+    if (is_decrypted(status) && !openssl_tickets_has_time_left(session, slot)
+        && answer == SSL_TICKET_RETURN_USE_RENEW)
+        answer = SSL_TICKET_RETURN_USE; /* a ticket without any time would end the handshake */
+    /* After a HelloRetryRequest the same ticket comes again. */
+    if (status == SSL_TICKET_EMPTY && answer < 0)
+        openssl_tickets_count(&slot->counts.failed);
+    else if (status != SSL_TICKET_EMPTY && !(marks & OPENSSL_TICKETS_AGAIN))
+        count_received(slot, status, answer);
+    accepted = answer == SSL_TICKET_RETURN_USE || answer == SSL_TICKET_RETURN_USE_RENEW;
     if (accepted && has_other_hash(ssl, session)) {
         answer = SSL_TICKET_RETURN_IGNORE_RENEW;
         accepted = 0;
     }
-    if (!SSL_set_ex_data(ssl, openssl_tickets_accepted_index, accepted ? ssl : NULL))
+    marks = accepted ? marks | OPENSSL_TICKETS_ACCEPTED : marks & ~OPENSSL_TICKETS_ACCEPTED;
+    if (answer < 0 || !openssl_tickets_set_marks(ssl, marks))
         return SSL_TICKET_RETURN_ABORT;
     return answer;
 }
 
-/* Has libssl call the functions above. Called with the lock held. */
+/* Has libssl call the functions above. Called with the lock held, as the slot is made. */
 void openssl_tickets_tell_libssl(openssl_tickets_slot *slot)
 {
-    if (slot->is_told)
-        return;
-    slot->is_told = 1;
     /* The argument first: in other threads handshakes may be under way. */
     SSL_CTX_set_session_ticket_cb(slot->ctx, NULL, NULL, slot);
     SSL_CTX_set_session_ticket_cb(slot->ctx, generate_ticket, decrypt_ticket, slot);
@@ -227,10 +340,24 @@ void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has
     openssl_tickets_lock();
     slot->asks_generate = has_generate;
     slot->asks_decrypt = has_decrypt;
-    openssl_tickets_tell_libssl(slot);
     if (has_generate || has_decrypt)
         close_cache(slot);
     openssl_tickets_unlock();
+}
+
+/* Has a ticket be good for the server name only that it was issued for. Returns 0 when out of memory. */
+int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+
+    if (slot == NULL)
+        return 0;
+    openssl_tickets_lock();
+    slot->binds_names = enabled;
+    if (enabled)
+        close_cache(slot);
+    openssl_tickets_unlock();
+    return 1;
 }
 
 /* Sets the data of the ticket that generate is being asked about; returns as set_appdata does. */

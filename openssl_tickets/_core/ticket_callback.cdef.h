@@ -42,3 +42,4 @@ extern "Python+C" SSL_TICKET_RETURN openssl_tickets_decrypt(
 void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt);
 int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len);
 int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);
+int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled);

@@ -256,6 +256,41 @@ def set_session_ticket_callback(
     )
 
 
+def set_server_name_binding(context: TLSContext, enabled: bool) -> None:
+    """
+    Has a ticket of *context* be good only for the server name (SNI) that it was issued for.
+
+    libssl does not look at the name: a ticket of one name resumes a connection to another, also
+    where a server switches contexts by name and the other context asks for a certificate
+    (CVE-2025-23419 is of this kind). With the binding, a ticket whose session has another name than
+    the client asks for now is ignored: a full handshake follows, with new tickets. No name counts
+    as a name of its own. libssl's session cache is closed too, as it is while there are callbacks.
+    It is done in C, before a ``decrypt`` callback is asked.
+
+    It has to be set on the *first* context, whose tickets and callbacks hold for all names.
+
+    Args:
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
+        enabled: whether names are compared. It is off by default, as in libssl.
+
+    Raises:
+        TypeError: *context* is not a context.
+        ValueError: *context* is for clients only.
+        LibraryMismatchError: it belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package is at work.
+
+    Example::
+
+        context.sni_callback = switch  # to contexts of their own
+        set_server_name_binding(context, True)
+
+    libssl: ``SSL_SESSION_get0_hostname``, ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
+    """
+    ctx = to_server_ssl_ctx(context, "a server name binding").pointer
+    number_of(ctx)
+    lib.openssl_tickets_bind_names(ctx, bool(enabled))
+
+
 # For each status: its name, what OpenSSL does where there is no decrypt callback, and whether there
 # is a session that may be used.
 _STATUSES = {
@@ -295,7 +330,7 @@ def openssl_tickets_refuse(ssl: Pointer[SSL], app_data: int, number: int, reason
     raise RuntimeError(_REFUSED[reason])
 
 
-@ffi.def_extern("openssl_tickets_decrypt", onerror=surface)
+@ffi.def_extern("openssl_tickets_decrypt", error=-1, onerror=surface)
 def openssl_tickets_decrypt(
     ssl: Pointer[SSL],
     app_data: int,

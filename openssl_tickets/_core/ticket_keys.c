@@ -2,10 +2,11 @@
  * Ticket keys of the program's own: what libssl calls to encrypt and decrypt a ticket. No Python
  * runs here.
  *
- *   SSL_CTX --> slot --> keyring --current--> key_set
+ *   SSL_CTX --> slot --> keyring --current--> key_set --purposes--> key_set
  *
  * One keyring may serve many SSL_CTXs. A key_set is never changed: new keys are a new key_set in the
- * keyring, and the old one is wiped when the last handshake that is using it has let go.
+ * keyring, and the old one is wiped when the last handshake that is using it has let go. The keys for
+ * a purpose are derived once for a key_set, and go with it.
  */
 #include <string.h>
 #include <time.h>
@@ -15,19 +16,31 @@
 #include <openssl/rand.h>
 #include "openssl_tickets.h"
 
-typedef struct {
+typedef struct key_set {
     int references;            /* under the lock */
+    struct key_set *purposes;  /* under the lock: the keys of this one for a purpose, a list */
+    struct key_set *next;      /* in such a list; never changes once it is there */
+    unsigned char *purpose;    /* of this one, or NULL */
+    size_t purpose_len;
     size_t count;
     openssl_tickets_key keys[1]; /* count of them: the first encrypts */
 } key_set;
 
+typedef struct {
+    unsigned char *bytes;
+    size_t len;
+} secret;
+
 struct openssl_tickets_keyring {
     int references;            /* under the lock */
     key_set *current;          /* under the lock; NULL before the first */
-    /* Where the keys follow from a secret and the clock; else secret is NULL. All but the last two
+    openssl_tickets_key_counts *counts; /* under the lock: as many as current has keys */
+    size_t counted;
+    uint64_t unknown;          /* under the lock: tickets of a key that is not there */
+    /* Where the keys follow from secrets and the clock; else there are none. All but the last two
        never change. */
-    unsigned char *secret;
-    size_t secret_len;
+    secret *secrets;           /* the first encrypts */
+    size_t secret_count;
     int64_t period;            /* seconds */
     int64_t accept_for;        /* seconds */
     int64_t since, until;      /* under the lock: when current holds, in seconds since the Epoch */
@@ -100,8 +113,20 @@ static size_t size_of_keys(size_t count)
     return offsetof(key_set, keys) + count * sizeof(openssl_tickets_key);
 }
 
+static key_set *new_keys(size_t count)
+{
+    key_set *made = OPENSSL_zalloc(size_of_keys(count));
+
+    if (made != NULL) {
+        made->references = 1;
+        made->count = count;
+    }
+    return made;
+}
+
 static void release_keys(key_set *released)
 {
+    key_set *next;
     int references;
 
     if (released == NULL)
@@ -109,8 +134,181 @@ static void release_keys(key_set *released)
     openssl_tickets_lock();
     references = --released->references;
     openssl_tickets_unlock();
-    if (references == 0)
-        OPENSSL_clear_free(released, size_of_keys(released->count));
+    if (references != 0)
+        return;
+    while ((next = released->purposes) != NULL) {
+        released->purposes = next->next;
+        release_keys(next);
+    }
+    OPENSSL_free(released->purpose);
+    OPENSSL_clear_free(released, size_of_keys(released->count));
+}
+
+/* HKDF-SHA256 without a salt; returns 0 when there is no memory, or no HKDF. */
+int openssl_tickets_hkdf(const unsigned char *key, size_t key_len, const unsigned char *info,
+                         size_t info_len, unsigned char *derived, size_t len)
+{
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    EVP_KDF_CTX *kdf_ctx = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
+    OSSL_PARAM params[4];
+    int result;
+
+    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, "SHA256", 0);
+    params[1] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)key, key_len);
+    params[2] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, info_len);
+    params[3] = OSSL_PARAM_construct_end();
+    result = kdf_ctx != NULL && EVP_KDF_derive(kdf_ctx, derived, len, params) > 0;
+    EVP_KDF_CTX_free(kdf_ctx);
+    EVP_KDF_free(kdf);
+    return result;
+}
+
+/*
+ * The key for a purpose: name, HMAC key and AES key, as long as they are in the ring's key, in this
+ * order from HKDF-SHA256. Its key is the ring's HMAC key and AES key; its info is the text below, the
+ * ring's name of the key, and the purpose. Hosts of other versions must get the same.
+ */
+static int derive_for_purpose(const openssl_tickets_key *key, const unsigned char *purpose,
+                              size_t purpose_len, openssl_tickets_key *derived)
+{
+    static const char label[] = "openssl_tickets purpose 1";
+    unsigned char material[2 * OPENSSL_TICKETS_MAX_SECRET_LEN];
+    unsigned char made[OPENSSL_TICKETS_KEY_NAME_LEN + 2 * OPENSSL_TICKETS_MAX_SECRET_LEN];
+    size_t info_len = sizeof(label) - 1 + sizeof(key->name) + purpose_len;
+    unsigned char *info = OPENSSL_malloc(info_len);
+    int result;
+
+    if (info == NULL)
+        return 0;
+    memcpy(info, label, sizeof(label) - 1);
+    memcpy(info + sizeof(label) - 1, key->name, sizeof(key->name));
+    memcpy(info + sizeof(label) - 1 + sizeof(key->name), purpose, purpose_len);
+    memcpy(material, key->hmac_key, key->secret_len);
+    memcpy(material + key->secret_len, key->aes_key, key->secret_len);
+    result = openssl_tickets_hkdf(material, 2 * key->secret_len, info, info_len, made,
+                                  sizeof(key->name) + 2 * key->secret_len);
+    if (result) {
+        memcpy(derived->name, made, sizeof(derived->name));
+        memcpy(derived->hmac_key, made + sizeof(derived->name), key->secret_len);
+        memcpy(derived->aes_key, made + sizeof(derived->name) + key->secret_len, key->secret_len);
+        derived->secret_len = key->secret_len;
+    }
+    OPENSSL_cleanse(material, sizeof(material));
+    OPENSSL_cleanse(made, sizeof(made));
+    OPENSSL_free(info);
+    return result;
+}
+
+openssl_tickets_key *openssl_tickets_key_for_purpose(const openssl_tickets_key *key,
+                                                     const unsigned char *purpose,
+                                                     size_t purpose_len)
+{
+    openssl_tickets_key *derived = OPENSSL_zalloc(sizeof(*derived));
+
+    if (derived != NULL && !derive_for_purpose(key, purpose, purpose_len, derived)) {
+        openssl_tickets_free_key(derived);
+        derived = NULL;
+    }
+    return derived;
+}
+
+/* Returns the keys for a purpose that have been derived already, held, or NULL. With the lock held. */
+static key_set *find_for_purpose(key_set *keys, const unsigned char *purpose, size_t purpose_len)
+{
+    key_set *found = keys->purposes;
+
+    while (found != NULL && (found->purpose_len != purpose_len
+                             || memcmp(found->purpose, purpose, purpose_len) != 0))
+        found = found->next;
+    if (found != NULL)
+        found->references++;
+    return found;
+}
+
+/* Returns the keys for a purpose, held; NULL when there is no memory, or no HKDF. */
+static key_set *hold_for_purpose(key_set *keys, const unsigned char *purpose, size_t purpose_len)
+{
+    key_set *held, *made;
+    size_t number;
+    int done;
+
+    openssl_tickets_lock();
+    held = find_for_purpose(keys, purpose, purpose_len);
+    openssl_tickets_unlock();
+    if (held != NULL)
+        return held;
+    made = new_keys(keys->count);
+    done = made != NULL && (made->purpose = OPENSSL_memdup(purpose, purpose_len)) != NULL;
+    for (number = 0; done && number < keys->count; number++)
+        done = derive_for_purpose(&keys->keys[number], purpose, purpose_len, &made->keys[number]);
+    if (!done) {
+        release_keys(made);
+        return NULL;
+    }
+    made->purpose_len = purpose_len;
+    openssl_tickets_lock();
+    held = find_for_purpose(keys, purpose, purpose_len);
+    if (held == NULL) {
+        made->next = keys->purposes;
+        keys->purposes = held = made;
+        made->references++;
+        made = NULL;
+    }
+    openssl_tickets_unlock();
+    release_keys(made);
+    return held;
+}
+
+/*
+ * Puts keys in the place of those of the keyring, and keeps the counts of those that stay. Called
+ * with the lock held. Returns what has been replaced; spare has room for the counts, and is the
+ * room of the old ones afterwards.
+ */
+static key_set *put_keys(openssl_tickets_keyring *keyring, key_set *keys,
+                         openssl_tickets_key_counts **spare)
+{
+    openssl_tickets_key_counts *counts = *spare;
+    key_set *replaced = keyring->current;
+    size_t number, other;
+
+    for (number = 0; number < keys->count; number++) {
+        memcpy(counts[number].name, keys->keys[number].name, sizeof(counts[number].name));
+        for (other = 0; other < keyring->counted; other++)
+            if (memcmp(counts[number].name, keyring->counts[other].name,
+                       sizeof(counts[number].name)) == 0) {
+                counts[number] = keyring->counts[other];
+                break;
+            }
+    }
+    *spare = keyring->counts;
+    keyring->counts = counts;
+    keyring->counted = keys->count;
+    keyring->current = keys;
+    return replaced;
+}
+
+static openssl_tickets_key_counts *new_counts(size_t count)
+{
+    return OPENSSL_zalloc(count * sizeof(openssl_tickets_key_counts));
+}
+
+/* Counts a ticket of the key that has the name, or one of an unknown key where name is NULL. */
+static void count_ticket(openssl_tickets_keyring *keyring, const unsigned char *name, int encrypt)
+{
+    size_t number;
+
+    openssl_tickets_lock();
+    if (name == NULL)
+        keyring->unknown++;
+    for (number = 0; name != NULL && number < keyring->counted; number++)
+        if (memcmp(keyring->counts[number].name, name, OPENSSL_TICKETS_KEY_NAME_LEN) == 0) {
+            if (encrypt)
+                keyring->counts[number].encrypted++;
+            else
+                keyring->counts[number].decrypted++;
+            break;
+        }
+    openssl_tickets_unlock();
 }
 
 openssl_tickets_keyring *openssl_tickets_new_keyring(void)
@@ -122,22 +320,38 @@ openssl_tickets_keyring *openssl_tickets_new_keyring(void)
     return keyring;
 }
 
-/* Returns a keyring whose keys follow from a secret and the clock; NULL when there is no memory. */
-openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char *secret,
-                                                             size_t secret_len,
-                                                             int64_t period,
-                                                             int64_t accept_for)
+static void free_secrets(openssl_tickets_keyring *keyring)
+{
+    size_t number;
+
+    for (number = 0; number < keyring->secret_count; number++)
+        OPENSSL_clear_free(keyring->secrets[number].bytes, keyring->secrets[number].len);
+    OPENSSL_free(keyring->secrets);
+}
+
+/* Returns a keyring whose keys follow from secrets and the clock; NULL when there is no memory. */
+openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char **secrets,
+                                                             size_t *secret_lens, size_t count,
+                                                             int64_t period, int64_t accept_for)
 {
     openssl_tickets_keyring *keyring = openssl_tickets_new_keyring();
 
     if (keyring == NULL)
         return NULL;
-    keyring->secret = OPENSSL_memdup(secret, secret_len);
-    if (keyring->secret == NULL) {
+    keyring->secrets = OPENSSL_zalloc(count * sizeof(secret));
+    for (; keyring->secrets != NULL && keyring->secret_count < count; keyring->secret_count++) {
+        secret *copy = &keyring->secrets[keyring->secret_count];
+
+        copy->len = secret_lens[keyring->secret_count];
+        copy->bytes = OPENSSL_memdup(secrets[keyring->secret_count], copy->len);
+        if (copy->bytes == NULL)
+            break;
+    }
+    if (keyring->secret_count < count) {
+        free_secrets(keyring);
         OPENSSL_free(keyring);
         return NULL;
     }
-    keyring->secret_len = secret_len;
     keyring->period = period;
     keyring->accept_for = accept_for;
     return keyring;
@@ -154,7 +368,8 @@ void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring)
     openssl_tickets_unlock();
     if (references == 0) {
         release_keys(keyring->current);
-        OPENSSL_clear_free(keyring->secret, keyring->secret_len);
+        OPENSSL_free(keyring->counts);
+        free_secrets(keyring);
         OPENSSL_free(keyring);
     }
 }
@@ -163,25 +378,17 @@ void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring)
  * The key of a period: 80 bytes of HKDF-SHA256, with the number of the period as eight bytes, most
  * significant first, behind the text below as its info. Hosts of other versions must get the same.
  */
-static int derive_key(const openssl_tickets_keyring *keyring, int64_t period,
-                      openssl_tickets_key *key)
+static int derive_key(const secret *from, int64_t period, openssl_tickets_key *key)
 {
-    static const char label[] = "openssl_tickets ticket key 1";
+    static const unsigned char label[] = "openssl_tickets ticket key 1";
     unsigned char info[sizeof(label) - 1 + 8], derived[80];
-    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    EVP_KDF_CTX *kdf_ctx = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
-    OSSL_PARAM params[4];
     int number, result;
 
     memcpy(info, label, sizeof(label) - 1);
     for (number = 0; number < 8; number++)
         info[sizeof(label) - 1 + number] = (unsigned char)((uint64_t)period >> (8 * (7 - number)));
-    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, "SHA256", 0);
-    params[1] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, keyring->secret,
-                                                  keyring->secret_len);
-    params[2] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, sizeof(info));
-    params[3] = OSSL_PARAM_construct_end();
-    result = kdf_ctx != NULL && EVP_KDF_derive(kdf_ctx, derived, sizeof(derived), params) > 0;
+    result = openssl_tickets_hkdf(from->bytes, from->len, info, sizeof(info), derived,
+                                  sizeof(derived));
     if (result) {
         memcpy(key->name, derived, 16);
         memcpy(key->hmac_key, derived + 16, 32);
@@ -189,36 +396,37 @@ static int derive_key(const openssl_tickets_keyring *keyring, int64_t period,
         key->secret_len = 32;
     }
     OPENSSL_cleanse(derived, sizeof(derived));
-    EVP_KDF_CTX_free(kdf_ctx);
-    EVP_KDF_free(kdf);
     return result;
 }
 
 /*
- * The keys at the time now: that of this period, which encrypts; that of the next, for hosts whose
- * clocks are ahead; and those of the periods before, as long as a ticket of theirs may be of use.
- * Returns NULL when there is no memory, or no HKDF.
+ * The keys at the time now, for each of the secrets: that of this period, which encrypts if the secret
+ * is the first; that of the next, for hosts whose clocks are ahead; and those of the periods before,
+ * as long as a ticket of theirs may be of use. Returns NULL when there is no memory, or no HKDF.
  */
 static key_set *derive_keys(const openssl_tickets_keyring *keyring, int64_t now, int64_t *since,
                             int64_t *until)
 {
     int64_t period = now / keyring->period, oldest = 0, dropped, number;
+    size_t count, place;
     key_set *made;
 
     if (now > keyring->accept_for)
         oldest = (now - keyring->accept_for) / keyring->period;
-    made = OPENSSL_zalloc(size_of_keys((size_t)(period - oldest + 2)));
+    count = (size_t)(period - oldest + 2);
+    made = new_keys(count * keyring->secret_count);
     if (made == NULL)
         return NULL;
-    made->references = 1;
-    made->count = (size_t)(period - oldest + 2);
-    for (number = oldest; number <= period + 1; number++)
-        if (!derive_key(keyring, number,
-                        &made->keys[number > period ? 1 : number == period ? 0
-                                                    : period - number + 1])) {
-            release_keys(made);
-            return NULL;
-        }
+    for (place = 0; place < keyring->secret_count; place++)
+        for (number = oldest; number <= period + 1; number++)
+            if (!derive_key(&keyring->secrets[place], number,
+                            &made->keys[place * count
+                                        + (number > period    ? 1
+                                           : number == period ? 0
+                                                              : period - number + 1)])) {
+                release_keys(made);
+                return NULL;
+            }
     *since = now;
     *until = (period + 1) * keyring->period;
     dropped = (oldest + 1) * keyring->period + keyring->accept_for;
@@ -230,50 +438,56 @@ static key_set *derive_keys(const openssl_tickets_keyring *keyring, int64_t now,
 /* Returns the keys of the keyring as of now, held; NULL when they could not be derived. */
 static key_set *hold_keys(openssl_tickets_keyring *keyring)
 {
-    int64_t now = keyring->secret != NULL ? (int64_t)time(NULL) : 0, since, until;
+    int64_t now = keyring->secrets != NULL ? (int64_t)time(NULL) : 0, since, until;
+    openssl_tickets_key_counts *spare;
     key_set *held = NULL, *made, *replaced = NULL;
 
     if (now < 0)
         now = 0; /* a clock that is before the Epoch */
     openssl_tickets_lock();
-    if (keyring->secret == NULL || (keyring->since <= now && now < keyring->until))
+    if (keyring->secrets == NULL || (keyring->since <= now && now < keyring->until))
         held = keyring->current;
     if (held != NULL)
         held->references++;
     openssl_tickets_unlock();
-    if (held != NULL || keyring->secret == NULL)
+    if (held != NULL || keyring->secrets == NULL)
         return held;
     made = derive_keys(keyring, now, &since, &until);
-    if (made == NULL)
+    spare = made != NULL ? new_counts(made->count) : NULL;
+    if (spare == NULL) {
+        release_keys(made);
         return NULL;
+    }
     openssl_tickets_lock();
-    replaced = keyring->current;
-    keyring->current = made;
+    replaced = put_keys(keyring, made, &spare);
     keyring->since = since;
     keyring->until = until;
     made->references++;
     openssl_tickets_unlock();
+    OPENSSL_free(spare);
     release_keys(replaced);
     return made;
 }
 
 /* Puts copies of the keys in the place of those of the keyring. Returns 0 when there is no memory. */
-int openssl_tickets_set_keys(openssl_tickets_keyring *keyring,
-                             openssl_tickets_key **keys, size_t count)
+int openssl_tickets_set_keys(openssl_tickets_keyring *keyring, openssl_tickets_key **keys,
+                             size_t count)
 {
-    key_set *added = OPENSSL_zalloc(size_of_keys(count)), *replaced;
+    key_set *added = new_keys(count), *replaced;
+    openssl_tickets_key_counts *spare = new_counts(count);
     size_t number;
 
-    if (added == NULL)
+    if (added == NULL || spare == NULL) {
+        release_keys(added);
+        OPENSSL_free(spare);
         return 0;
-    added->references = 1;
-    added->count = count;
+    }
     for (number = 0; number < count; number++)
         added->keys[number] = *keys[number];
     openssl_tickets_lock();
-    replaced = keyring->current;
-    keyring->current = added;
+    replaced = put_keys(keyring, added, &spare);
     openssl_tickets_unlock();
+    OPENSSL_free(spare);
     release_keys(replaced);
     return 1;
 }
@@ -286,41 +500,90 @@ int openssl_tickets_rotate_keys(openssl_tickets_keyring *keyring,
                                 const openssl_tickets_key *key, size_t keep)
 {
     key_set *seen, *added, *replaced = NULL;
+    openssl_tickets_key_counts *spare;
     size_t stay, number;
 
     for (;;) {
         seen = hold_keys(keyring);
         stay = seen->count < keep ? seen->count : keep;
-        added = OPENSSL_zalloc(size_of_keys(stay + 1));
-        if (added == NULL) {
+        added = new_keys(stay + 1);
+        spare = new_counts(stay + 1);
+        if (added == NULL || spare == NULL) {
             release_keys(seen);
+            release_keys(added);
+            OPENSSL_free(spare);
             return 0;
         }
-        added->references = 1;
-        added->count = stay + 1;
         added->keys[0] = *key;
         for (number = 0; number < stay; number++) {
             added->keys[number + 1] = seen->keys[number];
             if (memcmp(seen->keys[number].name, key->name, sizeof(key->name)) == 0) {
                 release_keys(seen);
                 release_keys(added);
+                OPENSSL_free(spare);
                 return -1;
             }
         }
         openssl_tickets_lock();
         if (keyring->current == seen) {
-            replaced = seen;
-            keyring->current = added;
+            replaced = put_keys(keyring, added, &spare);
             added = NULL;
         }
         openssl_tickets_unlock();
         release_keys(seen);
+        OPENSSL_free(spare);
         if (added == NULL)
             break;
         release_keys(added); /* another thread has set others meanwhile */
     }
     release_keys(replaced);
     return 1;
+}
+
+/*
+ * Takes the key that has the name away from the keyring. Returns 0 when there is no memory, -1 when
+ * there is none of this name, and -2 when it is the only one.
+ */
+int openssl_tickets_forget_key(openssl_tickets_keyring *keyring, const unsigned char *name)
+{
+    key_set *seen, *left, *replaced = NULL;
+    openssl_tickets_key_counts *spare;
+    size_t number, place = 0;
+    int result = 0;
+
+    while (result == 0) {
+        seen = hold_keys(keyring);
+        for (place = 0; place < seen->count; place++)
+            if (memcmp(seen->keys[place].name, name, OPENSSL_TICKETS_KEY_NAME_LEN) == 0)
+                break;
+        if (place == seen->count || seen->count == 1) {
+            result = place == seen->count ? -1 : -2;
+            release_keys(seen);
+            return result;
+        }
+        left = new_keys(seen->count - 1);
+        spare = new_counts(seen->count - 1);
+        if (left == NULL || spare == NULL) {
+            release_keys(seen);
+            release_keys(left);
+            OPENSSL_free(spare);
+            return 0;
+        }
+        for (number = 0; number < left->count; number++)
+            left->keys[number] = seen->keys[number + (number >= place)];
+        openssl_tickets_lock();
+        if (keyring->current == seen) {
+            replaced = put_keys(keyring, left, &spare);
+            left = NULL;
+            result = 1;
+        }
+        openssl_tickets_unlock();
+        release_keys(seen);
+        OPENSSL_free(spare);
+        release_keys(left); /* another thread has set others meanwhile */
+    }
+    release_keys(replaced);
+    return result;
 }
 
 /*
@@ -332,7 +595,7 @@ size_t openssl_tickets_get_keys(openssl_tickets_keyring *keyring, int64_t at,
                                 openssl_tickets_key **copies, size_t room)
 {
     int64_t since, until;
-    key_set *held = at >= 0 && keyring->secret != NULL ? derive_keys(keyring, at, &since, &until)
+    key_set *held = at >= 0 && keyring->secrets != NULL ? derive_keys(keyring, at, &since, &until)
                                                        : hold_keys(keyring);
     size_t count = held != NULL ? held->count : 0, number;
 
@@ -374,31 +637,44 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     openssl_tickets_keyring *keyring = NULL;
-    key_set *keys = NULL;
-    size_t number = 0;
-    int answer = 0;
+    unsigned char purpose[OPENSSL_TICKETS_MAX_PURPOSE_LEN];
+    size_t purpose_len = 0, number = 0;
+    key_set *of_ring = NULL, *keys = NULL;
+    int answer = 0, is_again = openssl_tickets_marks(ssl) & OPENSSL_TICKETS_AGAIN;
 
     if (slot != NULL) {
         openssl_tickets_lock();
         keyring = slot->keyring;
         if (keyring != NULL)
             keyring->references++;
+        purpose_len = slot->purpose_len;
+        if (purpose_len != 0)
+            memcpy(purpose, slot->purpose, purpose_len);
         openssl_tickets_unlock();
     }
-    if (keyring != NULL) {
-        ERR_set_mark();
-        keys = hold_keys(keyring);
-        /* What is left in the queue would be taken for a failure of a later call. */
-        ERR_pop_to_mark();
-        openssl_tickets_release_keyring(keyring);
+    if (keyring == NULL)
+        return 0;
+    ERR_set_mark();
+    of_ring = hold_keys(keyring);
+    if (of_ring != NULL && purpose_len != 0) {
+        keys = hold_for_purpose(of_ring, purpose, purpose_len);
+    } else if (of_ring != NULL) {
+        keys = of_ring;
+        openssl_tickets_lock();
+        keys->references++;
+        openssl_tickets_unlock();
     }
-    if (keys == NULL)
-        return 0; /* no ticket can be made, and this one cannot be opened */
-    if (encrypt) {
+    /* What is left in the queue would be taken for a failure of a later call. */
+    ERR_pop_to_mark();
+    if (keys == NULL) {
+        answer = 0; /* no ticket can be made, and this one cannot be opened */
+    } else if (encrypt) {
         memcpy(name, keys->keys[0].name, OPENSSL_TICKETS_KEY_NAME_LEN);
         answer = RAND_bytes(iv, 16) > 0 && start_ticket(&keys->keys[0], iv, cipher_ctx, mac_ctx, 1)
                      ? 1
                      : -1;
+        if (answer == 1)
+            count_ticket(keyring, of_ring->keys[0].name, 1);
     } else {
         while (number < keys->count
                && memcmp(name, keys->keys[number].name, OPENSSL_TICKETS_KEY_NAME_LEN) != 0)
@@ -409,21 +685,31 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
             else
                 answer = number > 0 || !openssl_tickets_before_tls13(ssl) ? 2 : 1;
         }
+        /* After a HelloRetryRequest the same ticket comes again. */
+        if (!is_again)
+            count_ticket(keyring, answer > 0 ? of_ring->keys[number].name : NULL, 0);
     }
     release_keys(keys);
+    release_keys(of_ring);
+    openssl_tickets_release_keyring(keyring);
     return answer;
 }
 
 /*
  * Has ctx take its ticket keys from the keyring, or from one of its own with a random key where it is
- * NULL: libssl's callback stays, since libssl reads it twice, and other threads may be in between.
- * Returns 0 when there is no memory, or no AES.
+ * NULL: libssl's callback stays, since libssl reads it twice, and other threads may be in between. If
+ * purpose_len is not 0, the keys are those that follow from the keyring's for the purpose. Returns 0
+ * when there is no memory, or no AES.
  */
-int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring)
+int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
+                                const unsigned char *purpose, size_t purpose_len)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
     openssl_tickets_keyring *replaced, *own = NULL;
+    unsigned char *copy = NULL, *old_purpose;
 
+    if (purpose_len > OPENSSL_TICKETS_MAX_PURPOSE_LEN)
+        return 0;
     if (slot == NULL || !fetch_cipher(&aes_128, "AES-128-CBC")
         || !fetch_cipher(&aes_256, "AES-256-CBC"))
         return 0;
@@ -443,14 +729,45 @@ int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring)
         }
         keyring = own;
     }
+    if (purpose_len != 0 && (copy = OPENSSL_memdup(purpose, purpose_len)) == NULL) {
+        openssl_tickets_release_keyring(own);
+        return 0;
+    }
     openssl_tickets_lock();
     replaced = slot->keyring;
+    old_purpose = slot->purpose;
     slot->keyring = keyring;
+    slot->purpose = copy;
+    slot->purpose_len = purpose_len;
     keyring->references++;
     openssl_tickets_tell_libssl(slot); /* which tickets are of use is looked at in C there */
     openssl_tickets_unlock();
+    OPENSSL_free(old_purpose);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
     openssl_tickets_release_keyring(own);
     openssl_tickets_release_keyring(replaced);
     return 1;
+}
+
+/*
+ * Copies what the keys of the keyring were used for, at most room of them, in their order; unknown is
+ * how many tickets came with the name of none. Returns how many keys there are, 0 without memory.
+ */
+size_t openssl_tickets_get_key_counts(openssl_tickets_keyring *keyring,
+                                      openssl_tickets_key_counts *counts, size_t room,
+                                      uint64_t *unknown)
+{
+    key_set *held = hold_keys(keyring); /* for derived ones to be those of now */
+    size_t number, count;
+
+    if (held == NULL)
+        return 0;
+    openssl_tickets_lock();
+    count = keyring->counted;
+    for (number = 0; number < count && number < room; number++)
+        counts[number] = keyring->counts[number];
+    *unknown = keyring->unknown;
+    openssl_tickets_unlock();
+    release_keys(held);
+    return count;
 }

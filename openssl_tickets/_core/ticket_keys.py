@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import number_of, ticket_callbacks
@@ -89,6 +89,27 @@ class TicketKey:
         """The secret for AES-CBC, 32 bytes or 16. To be kept safe."""
         return bytes(ffi.buffer(self._key.aes_key, self._key.secret_len))
 
+    def for_purpose(self, purpose: bytes) -> TicketKey:
+        """
+        Returns the key that follows from this one for *purpose*, see :func:`set_ticket_keys`.
+
+        Its name and secrets are HKDF-SHA256 of ``hmac_key + aes_key``, without a salt, with
+        ``b"openssl_tickets purpose 1" + name + purpose`` as the info: the name, the HMAC key and
+        the AES key in this order. They are as long as this key's. The recipe for a fleet has a test
+        vector.
+
+        Args:
+            purpose: 1 to 255 bytes; with ``b""`` this very key is returned.
+
+        Raises:
+            TypeError: *purpose* is not bytes.
+            ValueError: it is longer than 255 bytes.
+            Error: OpenSSL is out of memory, or has no HKDF.
+        """
+        if not checked_purpose(purpose):
+            return self
+        return _ticket_key(lib.openssl_tickets_key_for_purpose(self._key, purpose, len(purpose)))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TicketKey):
             return NotImplemented
@@ -111,6 +132,35 @@ class TicketKey:
 
     def __repr__(self) -> str:
         return f"<openssl_tickets.TicketKey {self.name.hex()}, AES-{8 * self._key.secret_len}>"
+
+
+def checked_purpose(purpose: bytes) -> bytes:
+    if not isinstance(purpose, bytes):
+        raise TypeError(f"purpose must be bytes, not {type(purpose).__name__}: {purpose!r:.80}")
+    if len(purpose) > lib.OPENSSL_TICKETS_MAX_PURPOSE_LEN:
+        raise ValueError(
+            f"purpose must have at most {lib.OPENSSL_TICKETS_MAX_PURPOSE_LEN} bytes, not "
+            f"{len(purpose)}"
+        )
+    return purpose
+
+
+class KeyStats(NamedTuple):
+    """What a key was used for, in this process."""
+
+    encrypted: int
+    """Tickets that were made with it."""
+    decrypted: int
+    """Tickets with its name that came back, also those that somebody has changed."""
+
+
+class TicketKeysStats(NamedTuple):
+    """What the keys of a ring were used for, in this process."""
+
+    keys: dict[bytes, KeyStats]
+    """For each key that the ring has now, by its name."""
+    unknown: int
+    """Tickets with the name of no key: another server's, of a key that is gone, or forged."""
 
 
 class TicketKeys:
@@ -152,7 +202,9 @@ class TicketKeys:
         self._set(given)
 
     @staticmethod
-    def derived(secret: bytes, period: SupportsIndex, accept_for: SupportsIndex) -> TicketKeys:
+    def derived(
+        secret: bytes | Sequence[bytes], period: SupportsIndex, accept_for: SupportsIndex
+    ) -> TicketKeys:
         """
         Returns a ring whose keys follow from a shared secret and the clock.
 
@@ -163,42 +215,51 @@ class TicketKeys:
         Whatever the clock says is done in libssl's own call for a ticket: there is no thread, and
         nothing to call.
 
-        Who has the secret can read every ticket, of all times: of old connections too that were
-        resumed without a key exchange of their own (TLS 1.2; TLS 1.3 has one by default). Random
-        keys that are thrown away do not have that. Change the secret from time to time.
+        Whoever has the secret can read every ticket, of all times. In TLS 1.2, and in a TLS 1.3
+        resumption without a key exchange, that opens the connection too. So change the secret from
+        time to time. With several secrets, the first encrypts, and tickets of the others are
+        decrypted and renewed. To change a secret across a fleet without losing a resumption, give
+        all hosts ``[old, new]``, then all ``[new, old]``, and *accept_for* seconds later ``[new]``.
+
+        The key of a period is HKDF-SHA256 of the secret, without a salt, with ``b"openssl_tickets
+        ticket key 1"`` and the number of the period, as eight bytes, most significant first, as the
+        info: name 16, HMAC key 32 and AES key 32 bytes. The recipe for a fleet has a test vector.
 
         Args:
             secret: at least 32 bytes that nobody can guess, as from ``os.urandom(32)``; a password
-                is not.
+                is not. Or several such secrets.
             period: seconds.
             accept_for: seconds. At least as many as a ticket lives (:func:`get_session_timeout`),
-                for no ticket to be refused before its time.
+                plus what the hosts' clocks may differ, for no ticket to be refused before its time:
+                a host whose clock is ahead drops a key early.
 
         Raises:
-            TypeError: *secret* is not bytes, or a number is not an integer.
-            ValueError: *secret* is too short; *period* is less than 1, *accept_for* less than 0, or
-                they lead to more than 1,000 keys at a time.
+            TypeError: a secret is not bytes, or a number is not an integer.
+            ValueError: a secret is too short, two are equal, or there is none; *period* is less
+                than 1, *accept_for* less than 0, or they lead to more than 1,000 keys at a time.
             Error: OpenSSL is out of memory, or has no HKDF.
 
         libssl: ``EVP_KDF_derive`` with HKDF and SHA-256 (OpenSSL 3.0).
         """
-        if not isinstance(secret, bytes):
-            raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
-        if len(secret) < _SMALLEST_SECRET:
-            raise ValueError(
-                f"secret must have {_SMALLEST_SECRET} bytes or more, not {len(secret)}: "
-                "os.urandom(32) makes a good one"
-            )
+        secrets = checked_secrets(secret)
         seconds = checked("period", period, 1, _SECONDS_MAX, " seconds")
         accepted = checked("accept_for", accept_for, 0, _SECONDS_MAX, " seconds")
-        if accepted // seconds + 3 > _MAX_KEYS:
+        if len(secrets) * (accepted // seconds + 3) > _MAX_KEYS:
             raise ValueError(
                 f"a period of {seconds} seconds and accept_for of {accepted} seconds lead to more "
                 f"than {_MAX_KEYS} keys at a time: make the period longer"
             )
+        # C copies them from where they are, and wipes its copies.
+        buffers = [ffi.from_buffer("unsigned char[]", each) for each in secrets]
         self = TicketKeys.__new__(TicketKeys)
         self._keyring = _owned_keyring(
-            lib.openssl_tickets_new_derived_keyring(secret, len(secret), seconds, accepted)
+            lib.openssl_tickets_new_derived_keyring(
+                ffi.new("unsigned char *[]", buffers),
+                ffi.new("size_t[]", [len(each) for each in secrets]),
+                len(secrets),
+                seconds,
+                accepted,
+            )
         )
         self._period = seconds
         _keys_of(self._keyring)  # now, not in the first handshake, there is to be an error
@@ -255,6 +316,52 @@ class TicketKeys:
         if not result:
             raise_error("out of memory")
 
+    def forget(self, key_name: bytes) -> None:
+        """
+        Drops the key with a name, as one that has leaked: its tickets lead to full handshakes.
+
+        If it is the one that encrypts, the next one does from now on.
+
+        Raises:
+            TypeError: *key_name* is not bytes.
+            ValueError: no key has this name, or it is the only key: :meth:`replace` it.
+            RuntimeError: the ring is a derived one: change its secret.
+            Error: OpenSSL is out of memory.
+        """
+        if not isinstance(key_name, bytes):
+            raise TypeError(f"key_name must be bytes, not {type(key_name).__name__}")
+        self._must_not_be_derived()
+        result = -1
+        if len(key_name) == _NAME_LEN:
+            result = lib.openssl_tickets_forget_key(self._keyring, key_name)
+        if result == -1:
+            raise ValueError(f"no key has the name {key_name.hex()}")
+        if result == -2:
+            raise ValueError(f"{key_name.hex()} is the only key: replace it")
+        if not result:
+            raise_error("out of memory")
+
+    def stats(self) -> TicketKeysStats:
+        """
+        Returns what the keys were used for, in this process, by all contexts with this ring.
+
+        A key counts under its own name, whatever purpose it was used for. What a key has counted
+        goes with it when it leaves the ring.
+
+        Raises:
+            Error: OpenSSL is out of memory.
+        """
+        counts = ffi.new("openssl_tickets_key_counts[]", _MAX_KEYS)
+        unknown = ffi.new("uint64_t *")
+        count = lib.openssl_tickets_get_key_counts(self._keyring, counts, _MAX_KEYS, unknown)
+        if not count:
+            raise_error("the counts could not be had")
+        keys = {}
+        for number in range(count):
+            each: Any = counts[number]
+            keys[bytes(ffi.buffer(each.name))] = KeyStats(each.encrypted, each.decrypted)
+        return TicketKeysStats(keys, unknown[0])
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a TicketKeys is not copied or pickled, since its keys are secrets")
 
@@ -276,7 +383,7 @@ class TicketKeys:
             )
 
 
-def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
+def set_ticket_keys(context: TLSContext, keys: TicketKeys | None, purpose: bytes = b"") -> None:
     """
     Sets what the tickets of *context* are encrypted with.
 
@@ -299,19 +406,27 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
     (``ssl`` does it by itself): without it the first ticket is refused with a RuntimeError, as by
     :func:`set_session_ticket_callback`.
 
-    A resumption verifies nothing. Where one of the contexts asks for client certificates and
-    another does not, give them different session id contexts, or with ``ssl`` different rings: a
-    client of the second would be resumed at the first, and has never shown a certificate.
+    A resumption verifies nothing. If one of the contexts asks for client certificates and another
+    does not, give each a *purpose* of its own: otherwise a client of the second would be resumed at
+    the first, and has never shown a certificate. A purpose separates contexts that accept
+    connections themselves. It does not separate names on one port, since after a switch by server
+    name the first context's keys hold: see :func:`set_server_name_binding`.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
         keys: the ring, which may serve other contexts too. What it holds is kept as long as it is
             needed; keep the object itself to change it, or to have files watched for it. None has
-            the context use a random key of its own again, another than before.
+            the context use a new random key of its own.
+        purpose: at most 255 bytes. If there are any, the context's keys are those that follow from
+            the ring's for this purpose (:meth:`TicketKey.for_purpose`), and a ticket for another
+            purpose cannot be decrypted. ``b""``: the ring's own keys, which cross to nginx and
+            HAProxy.
 
     Raises:
-        TypeError: *context* is not a context, or *keys* is not a :class:`TicketKeys`.
-        ValueError: *context* is for clients only.
+        TypeError: *context* is not a context, *keys* is not a :class:`TicketKeys`, or *purpose* is
+            not bytes.
+        ValueError: *purpose* is longer than 255 bytes, or *keys* is None and there is a purpose;
+            or *context* is for clients only.
         LibraryMismatchError: *context* belongs to another libssl.
         Error: OpenSSL is out of memory, or has no AES; or another copy of this package has set keys
             or callbacks.
@@ -326,15 +441,33 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None) -> None:
     """
     if keys is not None and not isinstance(keys, TicketKeys):
         raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
+    if checked_purpose(purpose) and keys is None:
+        raise ValueError("a purpose needs a TicketKeys, which its keys are derived from")
     ssl_ctx = to_server_ssl_ctx(context, "ticket keys")
     # For what C refuses, with the connection that it is about.
     ticket_callbacks.setdefault(
         number_of(ssl_ctx.pointer), (ssl_ctx.connection_of, None, None, None)
     )
-    if not lib.openssl_tickets_use_keyring(
-        ssl_ctx.pointer, keys._keyring if keys is not None else ffi.NULL
-    ):
+    keyring = keys._keyring if keys is not None else ffi.NULL
+    if not lib.openssl_tickets_use_keyring(ssl_ctx.pointer, keyring, purpose, len(purpose)):
         raise_error("SSL_CTX_set_tlsext_ticket_key_evp_cb failed")
+
+
+def checked_secrets(secret: bytes | Sequence[bytes]) -> list[bytes]:
+    secrets = [secret] if isinstance(secret, (bytes, bytearray, str)) else list(secret)
+    for each in secrets:
+        if not isinstance(each, bytes):
+            raise TypeError(f"secret must be bytes, not {type(each).__name__}")
+        if len(each) < _SMALLEST_SECRET:
+            raise ValueError(
+                f"secret must have {_SMALLEST_SECRET} bytes or more, not {len(each)}: "
+                "os.urandom(32) makes a good one"
+            )
+    if not secrets:
+        raise ValueError("a derived TicketKeys needs at least one secret")
+    if len(set(secrets)) < len(secrets):
+        raise ValueError("two of the secrets are equal")
+    return secrets
 
 
 def _ticket_key(key: Pointer[openssl_tickets_key]) -> TicketKey:

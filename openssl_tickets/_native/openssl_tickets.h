@@ -42,23 +42,38 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 /* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 
+/* What has become of the tickets of an SSL_CTX: see ticket_stats.py. */
+typedef struct {
+    uint64_t issued, received, used, renewed, ignored, aborted, undecryptable, failed;
+} openssl_tickets_counts;
+
 typedef struct {
     uintptr_t number;          /* under which Python keeps the callbacks; never given out twice */
     SSL_CTX *ctx;              /* the one that owns the slot */
-    int is_told;               /* under the lock: whether libssl has our ticket callbacks */
     int asks_generate;         /* under the lock: whether Python has a generate callback */
     int asks_decrypt;          /* under the lock: the same for decrypt */
     int announces;             /* under the lock: whether Python has a callback for new sessions */
     int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
+    int binds_names;           /* under the lock: whether a ticket is good for its server name only */
+    long max_lifetime;         /* under the lock: seconds from the full handshake on; 0 for no end */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
+    unsigned char *purpose;    /* under the lock: what the keyring's keys are derived for, or NULL */
+    size_t purpose_len;
+    openssl_tickets_counts counts; /* under the lock */
 } openssl_tickets_slot;
 
-extern int openssl_tickets_accepted_index;
+/* Marks of an SSL. */
+#define OPENSSL_TICKETS_ACCEPTED 1 /* decrypt has accepted the ticket that was looked at last */
+#define OPENSSL_TICKETS_AGAIN 2    /* the hello is the second in this handshake */
 
 openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx);
 openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl);
 uintptr_t openssl_tickets_number_of(SSL_CTX *ctx);
 void openssl_tickets_forget_in(uintptr_t table);
+int openssl_tickets_dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d,
+                                int index, long argl, void *argp);
+int openssl_tickets_marks(const SSL *ssl);
+int openssl_tickets_set_marks(SSL *ssl, int marks);
 int openssl_tickets_begin_callback(SSL *ssl, SSL_SESSION *offered, void **before);
 void openssl_tickets_end_callback(SSL *ssl, void *before);
 SSL_SESSION *openssl_tickets_offered_session(SSL *ssl);
@@ -81,6 +96,17 @@ int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der, s
                              size_t *rest);
 int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session);
 
+/* _core/session_lifetime.c */
+int openssl_tickets_set_max_lifetime(SSL_CTX *ctx, long seconds);
+long openssl_tickets_get_max_lifetime(SSL_CTX *ctx);
+int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot);
+int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot);
+int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_slot *slot);
+
+/* _core/ticket_stats.c */
+void openssl_tickets_count(uint64_t *count);
+int openssl_tickets_get_counts(SSL_CTX *ctx, openssl_tickets_counts *counts);
+
 /* _core/ticket_callback.c; the three in the middle are Python's. */
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
@@ -96,6 +122,7 @@ SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const ch
                                           size_t appdata_len);
 int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len);
 int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);
+int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled);
 
 /* _core/new_session.c; the last is Python's. */
 void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback);
@@ -106,6 +133,7 @@ void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *sess
 /* _core/ticket_keys.c */
 #define OPENSSL_TICKETS_KEY_NAME_LEN 16
 #define OPENSSL_TICKETS_MAX_SECRET_LEN 32
+#define OPENSSL_TICKETS_MAX_PURPOSE_LEN 255
 
 typedef struct {
     unsigned char name[OPENSSL_TICKETS_KEY_NAME_LEN];
@@ -114,23 +142,50 @@ typedef struct {
     size_t secret_len;         /* 32 of each, with AES-256; or 16, with AES-128 */
 } openssl_tickets_key;
 
+/* What a key of a keyring was used for. */
+typedef struct {
+    unsigned char name[OPENSSL_TICKETS_KEY_NAME_LEN];
+    uint64_t encrypted, decrypted;
+} openssl_tickets_key_counts;
+
 openssl_tickets_key *openssl_tickets_new_key(const unsigned char *name,
                                              const unsigned char *hmac_key,
                                              const unsigned char *aes_key, size_t secret_len);
 void openssl_tickets_free_key(openssl_tickets_key *key);
 int openssl_tickets_same_key(const openssl_tickets_key *one, const openssl_tickets_key *other);
 openssl_tickets_keyring *openssl_tickets_new_keyring(void);
-openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char *secret,
-                                                             size_t secret_len, int64_t period,
-                                                             int64_t accept_for);
+openssl_tickets_key *openssl_tickets_key_for_purpose(const openssl_tickets_key *key,
+                                                     const unsigned char *purpose,
+                                                     size_t purpose_len);
+openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char **secrets,
+                                                             size_t *secret_lens, size_t count,
+                                                             int64_t period, int64_t accept_for);
 void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring);
 int openssl_tickets_set_keys(openssl_tickets_keyring *keyring, openssl_tickets_key **keys,
                              size_t count);
 int openssl_tickets_rotate_keys(openssl_tickets_keyring *keyring, const openssl_tickets_key *key,
                                 size_t keep);
+int openssl_tickets_forget_key(openssl_tickets_keyring *keyring, const unsigned char *name);
 size_t openssl_tickets_get_keys(openssl_tickets_keyring *keyring, int64_t at,
                                 openssl_tickets_key **copies, size_t room);
-int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring);
+int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
+                                const unsigned char *purpose, size_t purpose_len);
+size_t openssl_tickets_get_key_counts(openssl_tickets_keyring *keyring,
+                                      openssl_tickets_key_counts *counts, size_t room,
+                                      uint64_t *unknown);
+
+int openssl_tickets_hkdf(const unsigned char *key, size_t key_len, const unsigned char *info,
+                         size_t info_len, unsigned char *derived, size_t len);
+
+/* _core/sealed.c */
+#define OPENSSL_TICKETS_SEAL_LEN 28
+
+int openssl_tickets_seal(const unsigned char *secret, size_t secret_len, const unsigned char *plain,
+                         size_t plain_len, const unsigned char *also, size_t also_len,
+                         unsigned char *sealed);
+int openssl_tickets_open_sealed(const unsigned char *secret, size_t secret_len,
+                                const unsigned char *sealed, size_t sealed_len,
+                                const unsigned char *also, size_t also_len, unsigned char *plain);
 
 /* _adapters/stdlib.c */
 int openssl_tickets_append_object_at(uintptr_t list);

@@ -318,7 +318,7 @@ def test_streams(library: str, server_file: Path, ca_file: Path) -> None:
             async def serve(stream: Any) -> None:
                 look_at(stream)
                 await stream.send(b"hello")
-                with contextlib.suppress(anyio.BrokenResourceError):
+                with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
                     await stream.receive()
                 await anyio.aclose_forcefully(stream)
                 group.cancel_scope.cancel()

@@ -150,7 +150,7 @@ def test_broken_cryptography(packages: Packages, what: str) -> None:
     assert status == 1
     assert f"pyOpenSSL {OpenSSL.__version__}" in output
     assert output.splitlines()[2].endswith(": broken")
-    assert "pyOpenSSL is installed, but its cryptography cannot be imported: " in output
+    assert "pyOpenSSL is installed, but it or its cryptography cannot be imported: " in output
     assert "pip install --force-reinstall pyOpenSSL cryptography" in output
     assert "Nothing is to be done" not in output
 

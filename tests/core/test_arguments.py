@@ -25,10 +25,14 @@ OF_A_SERVERS_CONTEXT: dict[str, Callable[[Any], object]] = {
         of, Callback(), Callback()
     ),
     "set_ticket_keys": lambda of: openssl_tickets.set_ticket_keys(of, KEYS),
+    "set_server_name_binding": lambda of: openssl_tickets.set_server_name_binding(of, True),
+    "set_max_session_lifetime": lambda of: openssl_tickets.set_max_session_lifetime(of, 10),
+    "ticket_stats": openssl_tickets.ticket_stats,
 }
 OF_A_CONTEXT: dict[str, Callable[[Any], object]] = OF_A_SERVERS_CONTEXT | {
     "set_new_session_callback": lambda of: openssl_tickets.set_new_session_callback(of, Callback()),
     "session_stats": openssl_tickets.session_stats,
+    "get_max_session_lifetime": openssl_tickets.get_max_session_lifetime,
     "get_session_timeout": openssl_tickets.get_session_timeout,
     "set_session_timeout": lambda of: openssl_tickets.set_session_timeout(of, 10),
 }

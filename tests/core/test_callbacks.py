@@ -969,7 +969,7 @@ class TestProcesses:
         output = run_with(
             module,
             server_file,
-            IMPORTED_ANEW.replace("FOLDER", repr(str(ROOT)))
+            IMPORTED_ANEW.replace("FOLDER", repr(str(Path(openssl_tickets.__file__).parents[1])))
             + """
             second = tls.server_context(SERVER_FILE)
             seen = []
@@ -1007,7 +1007,7 @@ class TestProcesses:
                 asked.append("generate")
             openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
             for offered in (session, None):
-                for number in (0, 1, 3):
+                for number in (0, 1, 2, 4):
                     asked.clear()
                     made = pair(offered)
                     shim.fail_set_ex_data(number)
@@ -1023,11 +1023,13 @@ class TestProcesses:
         )
         assert output.splitlines() == [
             "0 [True, 'generate'] True",
-            "1 [] ended",  # as it is kept for decrypt
-            "3 [True] ended",  # what decrypt has answered
+            "1 [] ended",  # the hello
+            "2 [] ended",  # as it is kept for decrypt
+            "4 [True] ended",  # what decrypt has answered
             "0 ['generate', 'generate'] False",
             "1 [] ended",
-            "3 ['generate'] ended",  # the second ticket
+            "2 [] ended",
+            "4 ['generate'] ended",  # the second ticket
         ]
 
 

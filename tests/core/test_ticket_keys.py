@@ -1029,6 +1029,329 @@ class TestDerived:
         in_threads(4, work)
 
 
+class TestPurposes:
+    """Keys that follow from a ring's for a purpose."""
+
+    # As in docs/recipes/fleet.md: name, HMAC key and AES key.
+    @pytest.mark.parametrize("length", [32, 16])
+    def test_vector(self, length: int) -> None:
+        """The documented test vectors."""
+        page = (Path(__file__).parents[2] / "docs/recipes/fleet.md").read_text()
+        name = b"openssl_tickets!"
+        key = TicketKey(name, bytes(range(length)), bytes(range(32, 32 + length)))
+        made = key.for_purpose(b"members")
+        for part in (made.name, made.hmac_key, made.aes_key):
+            assert part.hex() in page
+        info = b"openssl_tickets purpose 1" + name + b"members"
+        hkdf = HKDF(SHA256(), 16 + 2 * length, salt=None, info=info)
+        material = key.hmac_key + key.aes_key
+        assert hkdf.derive(material) == made.name + made.hmac_key + made.aes_key
+
+    def test_hkdf(self) -> None:
+        """All keys are of HKDF-SHA256, as it is documented."""
+
+        @given(st.binary(min_size=1, max_size=255), st.sampled_from([128, 256]))
+        def check(purpose: bytes, bits: int) -> None:
+            key, length = new_key(bits), bits // 8
+            info = b"openssl_tickets purpose 1" + key.name + purpose
+            made = HKDF(SHA256(), 16 + 2 * length, salt=None, info=info).derive(
+                key.hmac_key + key.aes_key
+            )
+            expected = TicketKey(made[:16], made[16 : 16 + length], made[16 + length :])
+            assert key.for_purpose(purpose) == expected
+
+        check()
+        assert KEY.for_purpose(b"") is KEY
+
+    @pytest.mark.parametrize("bits", [128, 256])
+    def test_separated(self, library: Library, bits: int) -> None:
+        """A ticket is good for contexts of its purpose, and to all others it is unknown."""
+        ring = TicketKeys([new_key(bits), new_key(bits)])
+        purposes = b"", b"a", b"members", bytes(255), b"a\0"
+        contexts = [library.make_server_context() for _ in (*purposes, b"")]
+        for context, purpose in zip(contexts, (*purposes, b"a"), strict=True):
+            openssl_tickets.set_ticket_keys(context, ring, purpose)
+        sessions = [session_of(library.shake(context)) for context in contexts]
+        for session, purpose in zip(sessions, (*purposes, b"a"), strict=True):
+            assert session.key_name == ring.keys[0].for_purpose(purpose).name
+            opened(session.ticket, ring.keys[0].for_purpose(purpose))
+        statuses: list[Any] = []
+        for context in contexts:
+            openssl_tickets.set_session_ticket_callback(
+                context, None, lambda _, ticket, __: statuses.append(ticket.status)
+            )
+        for issuer, session in enumerate(sessions):
+            for other, context in enumerate(contexts):
+                is_same = issuer == other or {issuer, other} == {1, 5}
+                assert library.shake(context, session).reused is is_same
+                assert (statuses.pop() is TicketStatus.NO_DECRYPT) is not is_same
+
+    def test_rotation(self, library: Library) -> None:
+        """A ticket of an older key is renewed, and one of a key that is gone is unknown."""
+        ring = TicketKeys([new_key()])
+        context = library.make_server_context()
+        openssl_tickets.set_ticket_keys(context, ring, b"members")
+        session = session_of(library.shake(context))
+        ring.rotate()
+        pair = library.shake(context, session)
+        assert (pair.reused, pair.received) == (True, 1)
+        assert session_of(pair).key_name == ring.keys[0].for_purpose(b"members").name
+        ring.rotate(keep=0)
+        assert not library.shake(context, session).reused
+
+    def test_derived(self, library: Library) -> None:
+        """A derived ring has purposes too, and hosts agree on them."""
+        contexts = [library.make_server_context() for _ in range(3)]
+        for context, purpose in zip(contexts, (b"members", b"members", b"others"), strict=True):
+            ring = TicketKeys.derived(SECRET, 2**31 - 1, 2**31 - 1)
+            openssl_tickets.set_ticket_keys(context, ring, purpose)
+        session = session_of(library.shake(contexts[0]))
+        assert [library.shake(each, session).reused for each in contexts] == [True, True, False]
+
+    def test_replaced(self, library: Library) -> None:
+        """A context can be given another purpose, and none."""
+        ring, context = TicketKeys([new_key()]), library.make_server_context()
+        for purpose in (b"a", b"b", b""):
+            openssl_tickets.set_ticket_keys(context, ring, purpose)
+            key_name = session_of(library.shake(context)).key_name
+            assert key_name == ring.keys[0].for_purpose(purpose).name
+
+    @pytest.mark.parametrize(
+        ("purpose", "error"),
+        [
+            ("members", TypeError),
+            (None, TypeError),
+            (bytearray(1), TypeError),
+            (1, TypeError),
+            (bytes(256), ValueError),
+        ],
+    )
+    def test_wrong_purposes(self, library: Library, purpose: Any, error: type[Exception]) -> None:
+        """They are refused, and the keys stay as they were."""
+        ring, context = TicketKeys([new_key()]), library.make_server_context()
+        openssl_tickets.set_ticket_keys(context, ring, b"members")
+        with pytest.raises(error, match=r"^purpose must "):
+            openssl_tickets.set_ticket_keys(context, TicketKeys([new_key()]), purpose)
+        with pytest.raises(error, match=r"^purpose must "):
+            KEY.for_purpose(purpose)
+        with pytest.raises(ValueError, match="a purpose needs a TicketKeys"):
+            openssl_tickets.set_ticket_keys(context, None, b"members")
+        key_name = session_of(library.shake(context)).key_name
+        assert key_name == ring.keys[0].for_purpose(b"members").name
+
+    def test_client(self, library: Library) -> None:
+        """A client has no tickets of its own, and no purpose."""
+        if library.library == "ssl":
+            client = library.make_client_context()
+        else:
+            client = library._module.Context(SSL.TLS_CLIENT_METHOD)
+        with pytest.raises(ValueError, match="is for clients only"):
+            openssl_tickets.set_ticket_keys(client, TicketKeys([new_key()]), b"members")
+
+    @pytest.mark.slow
+    def test_threads(self, drop_in: Library) -> None:
+        """8 threads make and use the keys of 8 purposes, while another rotates the ring."""
+        ring = TicketKeys([new_key()])
+        stop = threading.Event()
+
+        def rotate() -> None:
+            while not stop.wait(0.001):
+                ring.rotate(keep=900)
+
+        def work(number: int) -> None:
+            context = drop_in.make_server_context()
+            openssl_tickets.set_ticket_keys(context, ring, b"%d" % number)
+            session = None
+            for _ in range(60):
+                pair = drop_in.shake(context, session)
+                assert pair.reused is (session is not None)
+                session = session_of(pair)
+
+        thread = threading.Thread(target=rotate)
+        thread.start()
+        try:
+            in_threads(8, work)
+        finally:
+            stop.set()
+            thread.join()
+
+    def test_memory(self, drop_in: Library) -> None:
+        """The keys for a purpose are in the ring, and not in each context: gunicorn makes many."""
+        ring = TicketKeys([new_key() for _ in range(1000)])
+
+        def make(number: int) -> None:
+            for _ in range(number):
+                context = drop_in.make_server_context()
+                openssl_tickets.set_ticket_keys(context, ring, b"members")
+                drop_in.shake(context)
+
+        make(30)
+        before = peak_memory()
+        make(100)  # with 88,000 bytes each it would be some 9 MB
+        assert peak_memory() - before < 4_000_000
+
+    def test_rings_and_contexts_go(self, library: Library) -> None:
+        """A ring, its purposes and contexts may go in any order."""
+        ring, contexts = TicketKeys([new_key()]), []
+        for purpose in (b"a", b"b", b"a"):
+            contexts.append(library.make_server_context())
+            openssl_tickets.set_ticket_keys(contexts[-1], ring, purpose)
+        session = session_of(library.shake(contexts[0]))
+        del ring, contexts[0]
+        gc.collect()
+        assert library.shake(contexts[1], session).reused
+
+
+class TestForget:
+    def test_forget(self, library: Library) -> None:
+        """A key that is forgotten opens nothing any more, and the next one encrypts."""
+        ring = TicketKeys([new_key(), new_key(), new_key()])
+        context, (leaked, following, last) = library.server(ring), ring.keys
+        session = session_of(library.shake(context))
+        ring.forget(leaked.name)
+        assert ring.keys == (following, last)
+        pair = library.shake(context, session)
+        assert not pair.reused
+        assert session_of(pair).key_name == following.name
+        ring.forget(last.name)
+        assert list(ring.keys) == [following]
+        assert ring.stats().unknown == 1
+
+    def test_refused(self) -> None:
+        """The only key, a name that there is not, and a derived ring: nothing is changed."""
+        ring = TicketKeys([KEY])
+        with pytest.raises(ValueError, match=rf"^{NAME.hex()} is the only key: replace it$"):
+            ring.forget(NAME)
+        for wrong in (b"", bytes(15), bytes(16), bytes(17)):
+            with pytest.raises(ValueError, match=rf"^no key has the name {wrong.hex()}$"):
+                ring.forget(wrong)
+        unfit: Any = NAME.decode()
+        with pytest.raises(TypeError, match="key_name must be bytes, not str"):
+            ring.forget(unfit)
+        assert ring.keys == (KEY,)
+        derived = TicketKeys.derived(SECRET, 60, 60)
+        with pytest.raises(RuntimeError, match="derived from a secret"):
+            derived.forget(derived.keys[0].name)
+
+    def test_by_many_threads(self) -> None:
+        """Each of 8 threads drops a key of its own, while others rotate."""
+        keys = [new_key() for _ in range(8)]
+        ring = TicketKeys([KEY, *keys])
+
+        def work(number: int) -> None:
+            ring.rotate(keep=999)
+            ring.forget(keys[number].name)
+
+        in_threads(8, work)
+        assert len(ring.keys) == 9
+        assert not set(keys) & set(ring.keys)
+
+
+class TestStats:
+    def test_counts(self, library: Library) -> None:
+        """For each key what it encrypted and decrypted, under its own name, and unknown ones."""
+        ring = TicketKeys([new_key()])
+        contexts = library.make_server_context(), library.make_server_context()
+        openssl_tickets.set_ticket_keys(contexts[0], ring)
+        openssl_tickets.set_ticket_keys(contexts[1], ring, b"members")
+        name = ring.keys[0].name
+        sessions = [session_of(library.shake(context)) for context in contexts]
+        made = 2 * library.tickets
+        assert ring.stats() == ({name: (made, 0)}, 0)
+        for context, session in zip(contexts, sessions, strict=True):
+            assert library.shake(context, session).reused
+        made += ring.stats().keys[name].encrypted - made  # renewals, in TLS 1.3
+        assert ring.stats() == ({name: (made, 2)}, 0)
+        assert not library.shake(contexts[1], sessions[0]).reused
+        assert ring.stats().unknown == 1
+        ring.rotate()
+        other = ring.keys[0].name
+        assert ring.stats().keys[other] == (0, 0)
+        before = ring.stats().keys[name]
+        assert library.shake(contexts[0], sessions[0]).reused
+        assert ring.stats().keys == {other: (1, 0), name: before._replace(decrypted=3)}
+        ring.rotate(keep=1)
+        assert name not in ring.stats().keys
+
+
+class TestSeveralSecrets:
+    OLD, NEW = bytes(range(32)), bytes(range(1, 33))
+
+    def test_keys(self) -> None:
+        """The first secret encrypts, and the keys of each are those of a ring of its own."""
+        both = keys_at(TicketKeys.derived([self.NEW, self.OLD], 60, 120), 10**9)
+        alone = [keys_at(TicketKeys.derived(each, 60, 120), 10**9) for each in (self.NEW, self.OLD)]
+        assert both == (*alone[0], *alone[1])
+        single = keys_at(TicketKeys.derived([self.NEW], 60, 120), 10**9)
+        assert single == alone[0]
+
+    def test_vector(self) -> None:
+        """The documented test vector of a derived key."""
+        page = (Path(__file__).parents[2] / "docs/recipes/fleet.md").read_text()
+        key = keys_at(TicketKeys.derived(self.OLD, 3600, 3600), 3600 * 500_000)[0]
+        for part in (key.name, key.hmac_key, key.aes_key):
+            assert part.hex() in page
+
+    def test_change_across_a_fleet(self, library: Library) -> None:
+        """
+        [old], then [old, new] everywhere, then [new, old], then [new]: with hosts that are one step
+        ahead of others, each client is resumed at each host, until accept_for is over.
+        """
+        hosts = [library.make_server_context() for _ in range(3)]
+
+        def give(host: Any, *secrets: bytes) -> None:
+            ring = TicketKeys.derived(secrets, 2**31 - 1, 2**31 - 1)
+            openssl_tickets.set_ticket_keys(host, ring, b"members")
+
+        for host in hosts:
+            give(host, self.OLD)
+        clients = [session_of(library.shake(host)) for host in hosts]
+        steps = [(self.OLD, self.NEW), (self.NEW, self.OLD)]
+        for step in steps:
+            for changed in hosts:
+                give(changed, *step)
+                for host in hosts:
+                    for number, session in enumerate(clients):
+                        pair = library.shake(host, session)
+                        assert pair.reused
+                        if pair.received:
+                            clients[number] = session_of(pair)
+        # By now each has a ticket of the new one; in time all that have not are over.
+        for changed in hosts:
+            give(changed, self.NEW)
+            assert all(library.shake(host, each).reused for host in hosts for each in clients)
+
+    def test_change_in_one_step_loses(self, library: Library) -> None:
+        """With [new, old] at once, a host that has only the old one does not know its tickets."""
+        first, second = library.make_server_context(), library.make_server_context()
+        for context, secrets in ((first, [self.NEW, self.OLD]), (second, [self.OLD])):
+            openssl_tickets.set_ticket_keys(context, TicketKeys.derived(secrets, 2**30, 2**30))
+        assert not library.shake(second, session_of(library.shake(first))).reused
+
+    @pytest.mark.parametrize(
+        ("secrets", "error", "message"),
+        [
+            ([], ValueError, "needs at least one secret"),
+            ([OLD, OLD], ValueError, "two of the secrets are equal"),
+            ([OLD, NEW, bytes(OLD)], ValueError, "two of the secrets are equal"),
+            ([OLD, bytes(31)], ValueError, "secret must have 32 bytes or more, not 31"),
+            ([OLD, "x" * 32], TypeError, "secret must be bytes, not str"),
+            ([OLD, bytearray(32)], TypeError, "secret must be bytes, not bytearray"),
+        ],
+    )
+    def test_wrong_secrets(self, secrets: Any, error: type[Exception], message: str) -> None:
+        """They are refused, and not told."""
+        with pytest.raises(error, match=message) as raised:
+            TicketKeys.derived(secrets, 60, 60)
+        assert "xxx" not in str(raised.value)
+
+    def test_too_many(self) -> None:
+        """All of them together lead to 1,000 keys at most."""
+        TicketKeys.derived([self.NEW, self.OLD], 60, 60 * 497)
+        with pytest.raises(ValueError, match="more than 1000 keys at a time"):
+            TicketKeys.derived([self.NEW, self.OLD], 60, 60 * 498)
+
+
 def keys_at(ring: TicketKeys, now: int) -> tuple[TicketKey, ...]:
     """The keys of a derived ring at another time: there is no clock that a test could set."""
     return ticket_keys._keys_of(ring._keyring, at=now)

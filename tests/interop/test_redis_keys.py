@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 import pytest
 import redis
+import redis.sentinel
 
 from openssl_tickets import SSL, TicketKey, TicketKeys, set_ticket_keys
 from openssl_tickets.redis_keys import RedisTicketKeys, _Held
@@ -457,6 +458,24 @@ class TestFollowing:
         second.close()
         assert server.client.ping()
 
+    def test_purposes(
+        self, host: Callable[..., RedisTicketKeys], server: Redis, server_file: Path
+    ) -> None:
+        """Hosts agree on the keys for a purpose, and keep purposes apart."""
+        server.seed()
+        hosts = [host(period=30.0, accept_for=60.0) for _ in "12"]
+        until(lambda: names(hosts[0])[0] == names(hosts[1])[0])
+        contexts = [tls.server_context(server_file) for _ in range(3)]
+        purposes = (hosts[0], b"members"), (hosts[1], b"members"), (hosts[1], b"others")
+        for context, (one, purpose) in zip(contexts, purposes, strict=True):
+            set_ticket_keys(context, one.keys, purpose)
+        for context, is_resumed in zip(contexts, (True, True, False), strict=True):
+            session = tls.Pair(contexts[0], tls.client_context()).handshake().session()
+            copied = SSL.Session.from_der(session.to_der())
+            assert tls.Pair(context, tls.client_context(), copied).handshake().reused is is_resumed
+        encrypted, decrypted = hosts[1].keys.stats().keys[bytes.fromhex(names(hosts[1])[0])]
+        assert (encrypted, decrypted, hosts[1].keys.stats().unknown) == (3, 1, 1)
+
     def test_prefix(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
         """Hosts with different prefixes do not meet."""
         assert not set(names(host(prefix="one"))) & set(names(host(prefix="two")))
@@ -791,6 +810,331 @@ class TestState:
         until(lambda: one.connected)
         assert one.state().problem is None
         assert (one.state().connected_since or 0) > away.last_success
+
+
+class Events:
+    """What on_event was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def __call__(self, event: str, state: Any) -> None:
+        self.seen.append((event, state))
+
+    def __contains__(self, event: str) -> bool:
+        return event in [name for name, _ in self.seen]
+
+
+class TestEvents:
+    def test_events(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The program is told of each rotation, of an outage and its end, and that none rotates."""
+        caplog.set_level(logging.INFO, LOGGER)
+        events = Events()
+        one = host(on_event=events)
+        until(lambda: "rotated" in events)
+        assert events.seen[-1][1].key_age < 1.0
+        assert messages(caplog, "ticket key ")
+        server.kill()
+        until(lambda: "away" in events)
+        assert "back" not in events
+        assert events.seen[-1][1].problem is not None
+        server.start()
+        until(lambda: "back" in events)
+        assert events.seen[-1][1].problem is None
+        until(lambda: server.client.set(f"{PREFIX}:lock", "another", nx=True, px=99_000))
+        until(lambda: "cannot rotate" in events)
+        assert one.connected
+        assert [name for name, _ in events.seen].count("away") == 1
+
+    def test_callback_that_raises(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What it raises is logged, and the keys go on."""
+
+        def on_event(event: str, state: Any) -> None:
+            raise LookupError("on purpose")
+
+        one = host(on_event=on_event)
+        first = names(one)[0]
+        until(lambda: names(one)[0] != first)
+        assert messages(caplog, "on_event has failed for 'rotated'")
+        assert one.state().problem is None
+
+
+class TestForget:
+    @pytest.mark.parametrize("which", ["in use", "next", "all"])
+    def test_forget(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        server_file: Path,
+        which: str,
+    ) -> None:
+        """A key that is forgotten is gone everywhere, and no host puts it back."""
+        slow = {"period": 30.0, "accept_for": 60.0}
+        server.seed()
+        one, other = host(**slow), host(**slow)
+        until(lambda: len(server.records()) > 1 and set(names(one)) == set(server.records()))
+        until(lambda: names(one) == names(other))
+        current, following, *_ = names(one)
+        leaked = {"in use": [current], "next": [following]}
+        gone = leaked.get(which, names(one))
+        for name in gone:
+            one.forget(bytes.fromhex(name))
+        until(lambda: not set(gone) & {*names(one), *names(other), *server.records()})
+        until(lambda: names(one)[0] == names(other)[0])
+        assert resumes(server_file, one.keys, other.keys)
+        # A Redis that comes back empty is not given it either, nor told to a host that is new.
+        server.kill()
+        server.lose_all()
+        server.start()
+        until(lambda: one.connected and other.connected and server.records())
+        third = host(**slow)
+        until(lambda: names(third)[0] == names(one)[0])
+        for each in (one, other, third):
+            assert not set(gone) & set(names(each))
+        assert not set(gone) & set(server.records())
+        held = _Held(TicketKey(bytes.fromhex(gone[0]), bytes(32), bytes(32)), None, 0.0, 1e12)
+        one._put([held])
+        assert gone[0] not in server.records()
+
+    def test_host_that_was_away(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """A host that is cut off has the key until it is back, and then drops it."""
+        server.seed()
+        slow = {"period": 30.0, "accept_for": 60.0}
+        one = host(**slow)
+        leaked = names(one)[0]
+        with server.suspended():
+            until(lambda: not one.connected)
+            with pytest.raises(ConnectionError, match=r"^the Redis cannot be used: TimeoutError"):
+                one.forget(bytes.fromhex(leaked))
+            assert leaked in names(one)
+        until(lambda: one.connected)
+        one.forget(bytes.fromhex(leaked))
+        assert leaked not in names(one)
+
+    def test_refused(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        server.seed()
+        one = host()
+        before = names(one)
+        unfit: Any = before[0]
+        with pytest.raises(TypeError, match="key_name must be bytes, not str"):
+            one.forget(unfit)
+        with pytest.raises(ValueError, match="key_name must have 16 bytes, not 3"):
+            one.forget(b"abc")
+        one.close()
+        with pytest.raises(RuntimeError, match=r"call start\(\) first"):
+            one.forget(bytes(16))
+
+
+class TestSecret:
+    SECRET = bytes(range(32))
+
+    def test_sealed(
+        self, host: Callable[..., RedisTicketKeys], server: Redis, server_file: Path
+    ) -> None:
+        """Hosts with the secret share keys, and the Redis has nothing that opens a ticket."""
+        one, other = (host(secret=self.SECRET, period=5.0) for _ in "12")
+        until(lambda: set(names(one)) & set(names(other)) & set(server.records()))
+        until(lambda: names(one)[0] == names(other)[0])
+        assert resumes(server_file, one.keys, other.keys)
+        stored = " ".join(" ".join(record) for record in server.records().values())
+        aof = b"".join(path.read_bytes() for path in server.folder.rglob("*aof") if path.is_file())
+        for key in one.keys.keys:
+            for secret in (key.hmac_key, key.aes_key):
+                assert secret.hex() not in stored
+                assert secret.hex().encode() not in aof
+        assert aof
+
+    @pytest.mark.parametrize("theirs", [None, bytes(32)], ids=["none", "another"])
+    def test_reader_without_it(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+        theirs: bytes | None,
+    ) -> None:
+        """A host without the secret has nothing, and says so; and its keys are not taken."""
+        one = host(secret=self.SECRET, period=30.0, accept_for=60.0)
+        until(server.records)
+        foreign = RedisTicketKeys(server.url, **FAST, secret=theirs)
+        match = "keys under openssl_tickets:\\* cannot be read: do all hosts have the same secret"
+        with pytest.raises(ConnectionError, match=match):
+            foreign.start(require_connected=True)
+        with foreign:
+            until(lambda: "cannot be read" in str(foreign.state().problem))
+            assert not set(names(foreign)) & set(names(one))
+            until(lambda: "cannot be read" in str(one.state().problem))
+            assert not set(names(foreign)) & set(names(one))
+        assert messages(caplog, "what Redis has as")
+        assert self.SECRET.hex() not in caplog.text
+
+    def test_change(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """[old], [old, new], [new, old]: each host reads what each other has stored."""
+        old, new = self.SECRET, bytes(32)
+        hosts = [host(secret=secret) for secret in (old, [old, new])]
+        until(lambda: set(names(hosts[0])) & set(names(hosts[1])))
+        hosts[0].close()
+        hosts.append(host(secret=[new, old]))
+        known = set(server.records())
+        until(lambda: len(set(server.records()) - known) > 2)
+        assert [one.state().problem for one in hosts[1:]] == [None, None]
+        until(lambda: names(hosts[1])[0] == names(hosts[2])[0])
+
+    def test_changed_record(self, host: Callable[..., RedisTicketKeys], server: Redis) -> None:
+        """Nobody can have a key begin at another time, or go under another name."""
+        one = host(secret=self.SECRET, period=30.0, accept_for=60.0)
+        until(server.records)
+        for name, (version, begins, sealed) in server.records().items():
+            for bad_name, bad_begins in (("ab" * 16, begins), (name, "-")):
+                server.client.sadd(f"{PREFIX}:keys", bad_name)
+                record = f"{version} {bad_begins} {sealed}"
+                server.client.set(f"{PREFIX}:key:{bad_name}", record, px=60_000)
+        until(lambda: one.state().problem)
+        assert "ab" * 16 not in names(one)
+
+    @pytest.mark.parametrize("secret", [b"", bytes(31), "x" * 32, [], [bytes(32)] * 2, 3.0])
+    def test_refused(self, server: Redis, secret: Any) -> None:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            RedisTicketKeys(server.url, secret=secret)
+        assert "xxx" not in str(caught.value)
+
+
+# As in the documentation: docs/recipes/fleet.md.
+ACL = """
+reset on >sesame ~openssl_tickets:* &openssl_tickets:* -@all
++evalsha +script|load +set +get +del +pttl +pexpire +smembers +sismember +sadd +srem +time
++publish +subscribe
+"""
+
+
+class TestAcl:
+    def test_least(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What the documentation gives to the hosts is enough for all that they do."""
+        page = (Path(__file__).parents[2] / "docs/recipes/fleet.md").read_text()
+        assert " ".join(ACL.split()[3:]) in " ".join(page.replace("\\\n", " ").split())
+        self.allow(server, ACL.split())
+        url = server.url.replace("unix://", "unix://host:sesame@")
+        one, other = (host(url, secret=bytes(32)) for _ in "12")
+        first = names(one)[0]
+        until(lambda: names(one)[0] != first)
+        one.forget(bytes.fromhex(names(one)[0]))
+        until(lambda: names(one)[0] == names(other)[0])
+        said = [record for record in caplog.records if record.name == LOGGER]
+        assert [record for record in said if "is forgotten" not in record.getMessage()] == []
+        denied = server.client.acl_log()
+        assert [each for each in denied if "setinfo" not in str(each["object"])] == []
+
+    @pytest.mark.parametrize("rule", [rule for rule in ACL.split() if rule[0] in "+~&"])
+    def test_nothing_to_spare(self, server: Redis, rule: str) -> None:
+        """Without any one of the rules something is denied."""
+        rules = [each for each in ACL.split() if each != rule]
+        self.allow(server, rules)
+        url = server.url.replace("unix://", "unix://host:sesame@")
+        with RedisTicketKeys(url, **FAST) as one:
+            if rule == "+del":
+                with contextlib.suppress(ConnectionError):
+                    one.forget(bytes(16))
+            if rule == "+pexpire":
+                server.client.set(f"{PREFIX}:lock", "somebody, for good")
+            until(server.client.acl_log)
+
+    @staticmethod
+    def allow(server: Redis, rules: list[str]) -> None:
+        server.client.execute_command("ACL", "SETUSER", "host", *rules)
+
+
+class TestTls:
+    def test_tls(
+        self,
+        host: Callable[..., RedisTicketKeys],
+        server: Redis,
+        server_file: Path,
+        ca_file: Path,
+    ) -> None:
+        """Hosts whose Redis is behind TLS, and has a certificate of an authority that is named."""
+        port = str(TestConfiguration.free_port())
+        files = [("cert", server_file), ("key", server_file), ("ca-cert", ca_file)]
+        options = [each for kind, file in files for each in (f"--tls-{kind}-file", str(file))]
+        server.restart(*options, "--tls-port", port, "--tls-auth-clients", "no")
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={ca_file}"
+        one, other = (RedisTicketKeys(url, **FAST) for _ in "12")
+        for each in (one, other):
+            each.start(require_connected=True)
+        with one, other:
+            first = names(one)[0]
+            until(lambda: names(one)[0] != first)
+            until(lambda: names(one)[0] == names(other)[0])
+            assert resumes(server_file, one.keys, other.keys)
+
+
+class TestSentinel:
+    def test_failover(
+        self, server_file: Path, tmp_path: Path, program: Callable[[str], str]
+    ) -> None:
+        """When the primary dies, the hosts go on with what the Sentinel makes the primary."""
+        program("redis-server")
+        ports = [TestConfiguration.free_port() for _ in range(3)]
+        config = tmp_path / "sentinel.conf"
+        config.write_text(
+            f"port {ports[2]}\nbind 127.0.0.1\ndir {tmp_path}\n"
+            f"sentinel monitor fleet 127.0.0.1 {ports[0]} 1\n"
+            "sentinel down-after-milliseconds fleet 500\n"
+            "sentinel failover-timeout fleet 2000\n"
+        )
+        plain = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+        commands = [
+            [*plain, "--port", str(ports[0])],
+            [*plain, "--port", str(ports[1]), "--replicaof", "127.0.0.1", str(ports[0])],
+            ["redis-server", str(config), "--sentinel"],
+        ]
+        with contextlib.ExitStack() as ends:
+            processes_of = []
+            for command in commands:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                )
+                processes_of.append(process)
+                ends.callback(process.wait, TIMEOUT)
+                ends.callback(process.kill)
+            sentinels: Any = redis.sentinel.Sentinel
+            sentinel = sentinels([("127.0.0.1", ports[2])], socket_timeout=1.0)
+            ends.callback(sentinel.sentinels[0].close)
+
+            def has_replica() -> bool:
+                with contextlib.suppress(redis.RedisError):
+                    return bool(sentinel.discover_slaves("fleet"))
+                return False
+
+            until(has_replica)
+            hosts = []
+            for _ in range(2):
+                client = sentinel.master_for("fleet", socket_timeout=1.0)
+                ends.callback(client.close)
+                hosts.append(RedisTicketKeys(client, **FAST))
+                hosts[-1].start(require_connected=True)
+                ends.enter_context(hosts[-1])
+            first = names(hosts[0])[0]
+            processes_of[0].kill()
+            until(lambda: not hosts[0].connected)
+            until(lambda: all(each.connected for each in hosts))
+            assert sentinel.discover_master("fleet") == ("127.0.0.1", ports[1])
+            until(lambda: names(hosts[0])[0] != first)
+            until(lambda: names(hosts[0])[0] == names(hosts[1])[0])
+            assert resumes(server_file, hosts[0].keys, hosts[1].keys)
 
 
 class TestAway:

@@ -19,6 +19,8 @@ from build_ffi import openssl_flags
 CDEF = """
 int reused(void *ssl);
 void duplicate(void *ssl);
+int clear(void *ssl);
+int renegotiate(void *ssl);
 void set_session_cache_mode(void *ctx, long mode);
 long get_session_cache_mode(void *ctx);
 void set_session_cache_size(void *ctx, long size);
@@ -56,6 +58,11 @@ SOURCE = r"""
 static int reused(void *ssl) { return SSL_session_reused(ssl); }
 
 static void duplicate(void *ssl) { SSL_free(SSL_dup(ssl)); }
+
+static int clear(void *ssl) { return SSL_clear(ssl); }
+
+/* Of a client, and with its session offered again. */
+static int renegotiate(void *ssl) { return SSL_renegotiate_abbreviated(ssl); }
 
 static void set_session_cache_mode(void *ctx, long mode)
 {

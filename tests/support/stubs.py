@@ -59,6 +59,7 @@ class FFI:
     CData: type[Pointer[Any]]
     NULL: Pointer[Any]
     def buffer(self, cdata: Pointer[Any], size: int = -1, /) -> Buffer: ...
+    def from_buffer(self, cdecl: str, data: bytes, /) -> Array[unsigned_char]: ...
     def gc(self, cdata: Pointer[T], free: Callable[[Pointer[T]], object], /) -> Pointer[T]: ...
     def sizeof(self, cdecl: str, /) -> int: ...
     def string(self, cdata: Pointer[char] | Pointer[unsigned_char], /) -> bytes: ...
@@ -168,7 +169,7 @@ class Stub:
         return "\n".join([*lines, "", "class Lib:", *self.lib, "", "ffi: FFI", "lib: Lib", ""])
 
     def news(self) -> Iterator[str]:
-        """What can be made: all that C knows the size of, and arrays of bytes and of pointers."""
+        """What can be made: all that C knows the size of, and arrays of it."""
         for name, declared in self.targets.items():
             target, value = self.target(declared), self.value(declared)
             if isinstance(declared, model.StructOrUnion):
@@ -180,11 +181,11 @@ class Stub:
             yield f'new(self, cdecl: Literal["{pointer_to(name)}"], init: {value} = ..., /)' + (
                 f" -> Pointer[{target}]"
             )
-            if name.endswith(("char", "*")):
-                several = f"Sequence[{value}]" if name.endswith("*") else "bytes"
-                yield f'new(self, cdecl: Literal["{name}[]"], init: int | {several}, /)' + (
-                    f" -> Array[{target}]"
-                )
+            several = "bytes" if name.endswith("char") else f"Sequence[{value}]"
+            array = f"{name}[]"
+            yield f'new(self, cdecl: Literal["{array}"], init: int | {several}, /)' + (
+                f" -> Array[{target}]"
+            )
 
     def casts(self) -> Iterator[str]:
         kinds = {
@@ -199,8 +200,9 @@ class Stub:
 
     def decorators(self) -> Iterator[str]:
         for name, function in self.externs:
-            yield f'def_extern(self, name: Literal["{name}"], *, onerror: OnError)' + (
-                f" -> Callable[[{function}], {function}]"
+            yield (
+                f'def_extern(self, name: Literal["{name}"], *, error: int = 0, onerror: OnError)'
+                + (f" -> Callable[[{function}], {function}]")
             )
 
 

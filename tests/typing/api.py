@@ -27,7 +27,7 @@ from openssl_tickets import (
     ticket_key_files,
 )
 from openssl_tickets.pytest_plugin import SClientFactory, TLSServer
-from openssl_tickets.redis_keys import RedisTicketKeys
+from openssl_tickets.redis_keys import RedisEvent, RedisTicketKeys
 from openssl_tickets.s_client import Alert, SClient, SClientOptions, SClientResult, Ticket, run
 
 version: str = openssl_tickets.OPENSSL_VERSION
@@ -268,3 +268,23 @@ with ticket_key_files.watch_ticket_keys(
 with RedisTicketKeys("redis://localhost", period=3600.0) as shared:
     openssl_tickets.set_ticket_keys(ssl_context, shared.keys)
     problem: str | None = shared.state().problem
+    shared.forget(b"n" * 16)
+    events: list[RedisEvent] = []
+    RedisTicketKeys("redis://localhost", secret=b"s" * 32, on_event=lambda e, _: events.append(e))
+
+# What servers set once, and what they count.
+ring.forget(b"n" * 16)
+for_members: TicketKey = key.for_purpose(b"members")
+openssl_tickets.set_ticket_keys(ssl_context, ring, purpose=b"members")
+openssl_tickets.set_ticket_keys(ssl_context, ring, "members")  # type: ignore[arg-type]
+context.set_ticket_keys(TicketKeys.derived([b"n" * 32, b"o" * 32], 3600, 7200), b"members")
+encrypted: int = ring.stats().keys[b"n" * 16].encrypted
+unknown: int = ring.stats().unknown
+openssl_tickets.set_server_name_binding(ssl_context, True)
+context.set_server_name_binding(False)
+openssl_tickets.set_max_session_lifetime(ssl_context, None)
+context.set_max_session_lifetime(3600)
+most: int | None = openssl_tickets.get_max_session_lifetime(context)
+most = context.get_max_session_lifetime()
+counted: openssl_tickets.TicketStats = openssl_tickets.ticket_stats(ssl_context)
+undecryptable: int = context.ticket_stats().undecryptable

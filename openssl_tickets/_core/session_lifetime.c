@@ -1,0 +1,150 @@
+/*
+ * An end to renewals. In TLS 1.3 each ticket has a lifetime of its own, so a session would live for
+ * as long as its client comes back. Its deadline is kept in the session, and each new ticket lives
+ * for what is left. In TLS 1.2 a session keeps its time, and its timeout is enough.
+ */
+#include <limits.h>
+#include <time.h>
+#include "openssl_tickets.h"
+
+static int deadline_index = -1, began_index = -1;
+
+static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_indexes(void)
+{
+    /* libssl copies the value into the sessions of later tickets. */
+    deadline_index = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    /* When the handshake of an SSL began; an SSL_dup begins without. */
+    began_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, NULL);
+}
+
+static long max_lifetime_of(const openssl_tickets_slot *slot)
+{
+    long seconds;
+
+    openssl_tickets_lock();
+    seconds = slot->max_lifetime;
+    openssl_tickets_unlock();
+    return seconds;
+}
+
+/* Limits the sessions of ctx; 0 for no limit. Returns 0 when there is no memory. */
+int openssl_tickets_set_max_lifetime(SSL_CTX *ctx, long seconds)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+
+    if (slot == NULL || !CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || deadline_index < 0
+        || began_index < 0)
+        return 0;
+    openssl_tickets_lock();
+    slot->max_lifetime = seconds;
+    openssl_tickets_unlock();
+    if (seconds != 0)
+        SSL_CTX_set_timeout(ctx, seconds);
+    return 1;
+}
+
+long openssl_tickets_get_max_lifetime(SSL_CTX *ctx)
+{
+    const openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+
+    return slot != NULL ? max_lifetime_of(slot) : 0;
+}
+
+static long shorter(long one, long other)
+{
+    return one < other ? one : other;
+}
+
+/* A long has 32 bits on some machines, and a time in seconds is near the end of them. */
+static long later(long when, long seconds)
+{
+    return when > 0 && seconds > LONG_MAX - when ? LONG_MAX : when + seconds;
+}
+
+static long deadline_of(const SSL_SESSION *session)
+{
+    return (long)(intptr_t)SSL_SESSION_get_ex_data(session, deadline_index);
+}
+
+static int set_deadline(SSL_SESSION *session, long deadline)
+{
+    return SSL_SESSION_set_ex_data(session, deadline_index, (void *)(intptr_t)deadline);
+}
+
+/*
+ * Called with each client's hello, since a ticket may be asked for hours later, and libssl then sets
+ * the session's time to that. Returns 0 when there is no memory.
+ */
+int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
+{
+    long max_lifetime = max_lifetime_of(slot);
+
+    if (max_lifetime == 0)
+        return 1;
+    /* The program may have set a longer one past us, and TLS 1.2 has nothing else. */
+    openssl_tickets_lock();
+    if (SSL_CTX_get_timeout(slot->ctx) > max_lifetime)
+        SSL_CTX_set_timeout(slot->ctx, max_lifetime);
+    openssl_tickets_unlock();
+    return SSL_set_ex_data(ssl, began_index, (void *)(intptr_t)time(NULL));
+}
+
+/*
+ * Has the ticket that ssl is about to make live for what is left. Returns 0 when there is no memory.
+ * A timeout of 0 would end the connection, so without any time left the ticket has expired already.
+ *
+ * In TLS 1.3 the session is ssl's own: libssl makes a copy of one that may be in its cache.
+ */
+int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
+{
+    long max_lifetime = max_lifetime_of(slot), deadline, left, timeout, now, began;
+    SSL_SESSION *session = SSL_get_session(ssl);
+
+    if (max_lifetime == 0 || openssl_tickets_before_tls13(ssl))
+        return 1;
+    now = (long)SSL_SESSION_get_time(session);
+    timeout = shorter(SSL_SESSION_get_timeout(session), max_lifetime);
+    deadline = deadline_of(session);
+    if (deadline == 0) {
+        began = (long)(intptr_t)SSL_get_ex_data(ssl, began_index);
+        if (began <= 0 || began > now) /* the limit is newer than the connection */
+            began = now;
+        deadline = later(began, timeout);
+        if (!set_deadline(session, deadline))
+            return 0;
+    }
+    left = deadline - now;
+    if (left > 0) {
+        SSL_SESSION_set_timeout(session, shorter(timeout, left));
+    } else {
+        SSL_SESSION_set_time(session, deadline - 1);
+        SSL_SESSION_set_timeout(session, 1);
+    }
+    return 1;
+}
+
+/*
+ * Looks at the session of a ticket that has come: whether a new ticket would have any time left. A
+ * ticket may be of another host, or older than the limit: libssl sees to it that none is taken that
+ * is older than the limit allows.
+ */
+int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_slot *slot)
+{
+    long max_lifetime = max_lifetime_of(slot), timeout, deadline;
+
+    if (max_lifetime == 0)
+        return 1;
+    timeout = SSL_SESSION_get_timeout(session);
+    if (timeout > max_lifetime) {
+        timeout = max_lifetime;
+        SSL_SESSION_set_timeout(session, timeout);
+    }
+    deadline = later((long)SSL_SESSION_get_time(session), timeout);
+    if (deadline <= (long)time(NULL)) {
+        SSL_SESSION_set_timeout(session, 0); /* libssl would still take it within this second */
+        return 0;
+    }
+    return set_deadline(session, deadline);
+}
