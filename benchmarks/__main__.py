@@ -19,6 +19,7 @@ import openssl_tickets
 from benchmarks import (
     callbacks,
     chart,
+    clients,
     drop_in,
     handshakes,
     imports,
@@ -30,6 +31,7 @@ from benchmarks import (
 PARTS = {
     "handshakes": handshakes,
     "callbacks": callbacks,
+    "clients": clients,
     "keys": ticket_keys,
     "drop_in": drop_in,
     "memory": memory,

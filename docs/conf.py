@@ -36,7 +36,7 @@ autodoc_preserve_defaults = True
 nitpicky = True
 # What is not ours is not here to be linked to.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(ssl|socket|os|collections|redis|OpenSSL)\..*|(Generate|Decrypt)Callback"),
+    (r"py:.*", r"(ssl|socket|sqlite3|os|collections|redis|OpenSSL)\..*|(Generate|Decrypt)Callback"),
     # The protocols of the arguments, which reference/library.md explains, and type variables.
     (r"py:class", r"openssl_tickets\._adapters\.types\.\w+|(openssl_tickets\..*\.)?[A-Z]"),
 ]

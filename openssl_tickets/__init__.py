@@ -9,6 +9,7 @@ the same operations as methods.
 that are imported before it, as this one is by ``python -m openssl_tickets run -m pytest``.)
 """
 
+from openssl_tickets._core.client_sessions import resume_sessions
 from openssl_tickets._core.new_session import set_new_session_callback
 from openssl_tickets._core.num_tickets import get_num_tickets, new_session_ticket, set_num_tickets
 from openssl_tickets._core.post_handshake_auth import (
@@ -24,6 +25,11 @@ from openssl_tickets._core.session_lifetime import (
     set_session_timeout,
 )
 from openssl_tickets._core.session_stats import SessionStats, session_stats
+from openssl_tickets._core.session_stores import (
+    FileSessionStore,
+    MemorySessionStore,
+    SessionStore,
+)
 from openssl_tickets._core.ticket_callback import (
     ReceivedTicket,
     TicketReturn,
@@ -54,11 +60,14 @@ __all__ = [
     "OPENSSL_VERSION",
     "VERIFY_POST_HANDSHAKE",
     "Error",
+    "FileSessionStore",
     "KeyStats",
     "LibraryMismatchError",
+    "MemorySessionStore",
     "ReceivedTicket",
     "Session",
     "SessionStats",
+    "SessionStore",
     "TicketKey",
     "TicketKeys",
     "TicketKeysStats",
@@ -70,6 +79,7 @@ __all__ = [
     "get_session",
     "get_session_timeout",
     "new_session_ticket",
+    "resume_sessions",
     "session_reused",
     "session_stats",
     "set_max_session_lifetime",

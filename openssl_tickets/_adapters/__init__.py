@@ -104,5 +104,40 @@ def is_context(context_or_connection: object) -> bool:
     )
 
 
+def chain_info_callback(context: object, first: Callable[[Any, int, int], None]) -> bool:
+    """
+    Has ``first(connection, where, ret)`` called before any info callback of the program's own.
+
+    Returns:
+        Whether there is one now. If not, the place in libssl is free, until the program sets one.
+    """
+    return pyopenssl.is_context(context) and pyopenssl.chain_info_callback(context, first)
+
+
+def peer_address(connection: object) -> tuple[str, int] | None:
+    """Returns host and port of the other side, None if the connection does not know them."""
+    getpeername = getattr(connection, "getpeername", None)
+    try:
+        address = getpeername() if getpeername is not None else None
+    except OSError:
+        return None
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]), int(address[1])
+    return None
+
+
+def server_name_of(connection: object) -> str | None:
+    """Returns the server's name or address as ``ssl`` was given it; None if it was not."""
+    name = (
+        getattr(connection, "server_hostname", None) if stdlib.is_connection(connection) else None
+    )
+    return str(name) if name else None
+
+
+def verify_callback_of(connection: object) -> object | None:
+    """Returns an object that stands for the verify callback of *connection*; None if unknown."""
+    return pyopenssl.verify_callback_of(connection) if pyopenssl.is_connection(connection) else None
+
+
 def _described(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}: {value!r:.80}"

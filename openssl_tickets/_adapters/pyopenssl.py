@@ -9,6 +9,7 @@ All that is known of pyOpenSSL's objects: what they hold, and which libssl they 
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,43 @@ def connection_of() -> Callable[[Pointer[SSL], int], Any]:
         return references[ssl]()
 
     return connection_of
+
+
+def chain_info_callback(context: Any, first: Callable[[Any, int, int], None]) -> bool:
+    """
+    Puts *first* in front of the info callback of a pyOpenSSL ``Context``, if it has one, and of
+    those that it is given later. It is done in Python, and once.
+
+    Returns:
+        Whether there is an info callback now.
+    """
+    names = vars(context)
+    # pyOpenSSL's closure, which it frees when it is given another: it is held by what follows.
+    own = names.get("_info_callback")
+    if "set_info_callback" in names:
+        return own is not None
+    # Not the context itself: it holds what follows.
+    kind, context_of = type(context), weakref.ref(context)
+
+    def chained(callback: Callable[[Any, int, int], None]) -> None:
+        def both(connection: Any, where: int, ret: int) -> None:
+            try:
+                first(connection, where, ret)
+            finally:  # a program may verify its server here, as Twisted does
+                callback(connection, where, ret)
+
+        kind.set_info_callback(context_of(), both)
+
+    if own is not None:
+        chained(lambda connection, where, ret: own(connection._ssl, where, ret))
+    names["set_info_callback"] = chained
+    return own is not None
+
+
+def verify_callback_of(connection: Any) -> object | None:
+    """Returns what pyOpenSSL keeps for the verify callback of *connection*, or of its context."""
+    helper: object | None = vars(connection).get("_verify_helper")
+    return helper
 
 
 def is_our_libssl(binding_lib: Any) -> bool:

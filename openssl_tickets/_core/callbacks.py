@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 # replaced as a whole, so that a callback sees the callables of one call.
 ticket_callbacks: dict[int, tuple[Any, Any, Any, Any]] = {}
 new_session_callbacks: dict[int, tuple[Any, Any, Any]] = {}
+client_sessions: dict[int, tuple[Any, Any]] = {}
 
-for _table in (ticket_callbacks, new_session_callbacks):
+for _table in (ticket_callbacks, new_session_callbacks, client_sessions):
     lib.openssl_tickets_forget_in(id(_table))  # in CPython an object's id is its address
 
 
@@ -116,7 +117,12 @@ def _connection_in(traceback: TracebackType | None) -> Any:
     if "connection" in names or "number" not in names:
         return names.get("connection")
     number = names["number"]
-    entry = ticket_callbacks.get(number) or new_session_callbacks.get(number)
+    tables: tuple[Mapping[int, Any], ...] = (
+        ticket_callbacks,
+        new_session_callbacks,
+        client_sessions,
+    )
+    entry = next((table[number] for table in tables if number in table), None)
     return entry[0](names["ssl"], names["app_data"]) if entry is not None else None
 
 

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._adapters.types import TLSContext
-from openssl_tickets._core.callbacks import new_session_callbacks, number_of, surface_announcement
+from openssl_tickets._core.callbacks import (
+    client_sessions,
+    new_session_callbacks,
+    number_of,
+    surface_announcement,
+)
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
 
 if TYPE_CHECKING:
-    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer
+    from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
 D = TypeVar("D")
 NewSessionCallback = Callable[[Any, Session, D], object]
@@ -88,7 +93,13 @@ def set_new_session_callback(
         new_session_callbacks[number] = (ssl_ctx.connection_of, callback, data)
     else:
         new_session_callbacks.pop(number, None)
-    lib.openssl_tickets_set_new_session(ssl_ctx.pointer, callback is not None)
+    tell_c_of_new_sessions(ssl_ctx.pointer, number)
+
+
+def tell_c_of_new_sessions(ssl_ctx: Pointer[SSL_CTX], number: int) -> None:
+    """Tells C whether there is anybody to announce the sessions of a ``SSL_CTX *`` to."""
+    announces = number in new_session_callbacks or number in client_sessions
+    lib.openssl_tickets_set_new_session(ssl_ctx, announces)
 
 
 @ffi.def_extern("openssl_tickets_new_session", onerror=surface_announcement)
@@ -96,9 +107,14 @@ def openssl_tickets_new_session(
     ssl: Pointer[SSL], app_data: int, session: Pointer[SSL_SESSION], number: int
 ) -> None:
     entry = new_session_callbacks.get(number)
-    if entry is None:  # removed since C has looked
-        return
-    connection_of, callback, data = entry
-    connection = connection_of(ssl, app_data)
-    lib.SSL_SESSION_up_ref(session)
-    callback(connection, owned_session(session), data)
+    keeper = client_sessions.get(number)
+    if keeper is not None:
+        lib.SSL_SESSION_up_ref(session)
+        own = owned_session(session)
+        # The program's callback may change what it is given.
+        keeper[1].keep(ssl, own.copy() if entry is not None else own)
+    if entry is not None:
+        connection_of, callback, data = entry
+        connection = connection_of(ssl, app_data)
+        lib.SSL_SESSION_up_ref(session)
+        callback(connection, owned_session(session), data)

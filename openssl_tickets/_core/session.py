@@ -12,7 +12,7 @@ from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
 
 if TYPE_CHECKING:
-    from openssl_tickets._native._libssl import SSL_SESSION, Pointer, unsigned_char
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, unsigned_char
 
 MAX_ENCODED = 1 << 20
 """Bytes. The largest parts of a session, ticket and certificates, have at most 64 KiB each."""
@@ -488,23 +488,23 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
     if is_session(connection):
         session = to_ssl_session(connection)
         lib.SSL_SESSION_up_ref(session)
-    else:
-        session = lib.SSL_get1_session(to_ssl(connection))
-    return owned_session(session) if session else None
+        return owned_session(session)
+    return session_of(to_ssl(connection))
 
 
 def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:
     """
-    Offers *session* to the server, so that *connection* resumes it.
+    Offers *session* to the server, so that *connection* resumes it: a resumption verifies nothing,
+    so offer a session only to the server that it came from, from a context that is as strict.
+    :func:`resume_sessions` sees to all of that by itself.
 
     Whether it did, :func:`session_reused` tells after the handshake. A session that cannot be
     resumed (any more) leads to a full handshake and to no error: one of another protocol version,
     one whose time is over for the server, or one that is not :attr:`Session.is_resumable`.
 
     In a resumption libssl checks neither certificate nor host name: it takes over what the first
-    handshake found. So offer a session only to the server that it came from, and only where it
-    came from a context that was at least as strict. pyOpenSSL from 26.3 on and ``ssl`` refuse the
-    sessions of other contexts in their own methods; this function leaves it to you.
+    handshake found. pyOpenSSL from 26.3 on and ``ssl`` refuse the sessions of other contexts in
+    their own methods; this function leaves it to you.
 
     A TLS 1.3 ticket should be used only once, or its uses can be linked by those who listen. With
     an ``ssl.SSLSocket``, pass ``do_handshake_on_connect=False`` to ``wrap_socket``, to come in
@@ -568,6 +568,12 @@ def session_reused(connection: TLSConnection) -> bool:
     libssl: ``SSL_session_reused`` (OpenSSL 1.1.0).
     """
     return bool(lib.SSL_session_reused(to_ssl(connection)))
+
+
+def session_of(ssl: Pointer[SSL]) -> Session | None:
+    """Returns the session of an ``SSL *``, None if it has none yet."""
+    session = lib.SSL_get1_session(ssl)
+    return owned_session(session) if session else None
 
 
 def owned_session(session: Pointer[SSL_SESSION]) -> Session:

@@ -2,7 +2,7 @@
  * The slot of an SSL_CTX: what this package keeps for it.
  *
  *   SSL --> slot <--> SSL_CTX
- *           number --> what Python keeps: the callbacks, in two dicts
+ *           number --> what Python keeps: the callbacks, in dicts
  *           keyring --> ticket_keys.c
  *
  * The slot is made once for an SSL_CTX and freed with it. Only one thing leads to Python: the
@@ -19,6 +19,8 @@
  *   asked_index                SSL      the session that decrypt is asked   begin_callback and
  *                                       about, or only a mark; not owned,   end_callback
  *                                       set while a callback runs
+ *   attempt_index              SSL      a client's handshake; freed with    client_sessions.c
+ *                                       the SSL, or as the next one begins
  *   marks_index                SSL      OPENSSL_TICKETS_ACCEPTED and the    ticket_callback.c
  *                                       like, as a number
  *   began_index                SSL      when its handshake began, as a      session_lifetime.c
@@ -33,8 +35,8 @@
 static int ctx_index = -1, asked_index = -1, marks_index = -1;
 static uintptr_t numbers = 0; /* under the lock: how many have been given out */
 
-/* Python's dicts that have numbers as keys: of ticket callbacks, and of those for new sessions. */
-#define TABLES 2
+/* Python's dicts that have numbers as keys: see callbacks.py. */
+#define TABLES 3
 static PyObject *tables[TABLES]; /* written as the package is imported, and never again */
 
 /* Has a number be forgotten in the Python dict at an address when its SSL_CTX is freed. */
@@ -88,6 +90,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
         return;
     forget(slot->number);
     openssl_tickets_release_keyring(slot->keyring);
+    X509_STORE_free(slot->anchors.store);
     OPENSSL_free(slot->purpose);
     OPENSSL_free(slot);
 }

@@ -42,6 +42,13 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 /* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 
+#define OPENSSL_TICKETS_ANCHORS_LEN 32
+
+typedef struct {
+    X509_STORE *store;         /* a reference; NULL if there is no digest yet */
+    int count;                 /* how many certificates and CRLs it had */
+    unsigned char digest[OPENSSL_TICKETS_ANCHORS_LEN];
+} openssl_tickets_anchors;
 /* What has become of the tickets of an SSL_CTX: see ticket_stats.py. */
 typedef struct {
     uint64_t issued, received, used, renewed, ignored, aborted, undecryptable, failed;
@@ -53,7 +60,9 @@ typedef struct {
     int asks_generate;         /* under the lock: whether Python has a generate callback */
     int asks_decrypt;          /* under the lock: the same for decrypt */
     int announces;             /* under the lock: whether Python has a callback for new sessions */
+    int resumes;               /* under the lock: whether clients ask Python for a session */
     int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
+    openssl_tickets_anchors anchors; /* under the lock: what clients trust, digested */
     int binds_names;           /* under the lock: whether a ticket is good for its server name only */
     long max_lifetime;         /* under the lock: seconds from the full handshake on; 0 for no end */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
@@ -129,6 +138,19 @@ void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback);
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session);
 void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
                                  uintptr_t number);
+
+/* _core/client_sessions.c; the two at the end are Python's. */
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained);
+int openssl_tickets_is_server_only(SSL_CTX *ctx);
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server);
+int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
+const char *openssl_tickets_key_of_offer(SSL *ssl);
+const char *openssl_tickets_key_to_keep(SSL *ssl);
+int openssl_tickets_uses_of(const SSL_SESSION *session);
+void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
+void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number, const char *server_name,
+                           int has_verify_callback);
+void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);
 
 /* _core/ticket_keys.c */
 #define OPENSSL_TICKETS_KEY_NAME_LEN 16

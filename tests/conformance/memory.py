@@ -41,6 +41,8 @@ class Memory:
         except Exception as error:  # what a callback raised, out of the drop-in connection
             self.errors.append(type(error).__name__)
             self._read_alert()
+        else:
+            self._client.see_renewed(self._pair.client, offered)
         self.errors += RAISED.of(self.server)
 
     @property
@@ -126,6 +128,17 @@ class Client:
         # One without a ticket is announced too, in TLS 1.2; and an empty ticket is none.
         if session.has_ticket:
             self.sessions.append(session)
+
+    def see_renewed(self, connection: Any, offered: Session | None) -> None:
+        """To be called after the handshake: in TLS 1.2 nobody is told of a renewed ticket."""
+        session = openssl_tickets.get_session(connection)
+        if offered is None or session is None or session.protocol == "TLSv1.3":
+            return
+        if openssl_tickets.session_reused(connection) and session.ticket not in (
+            b"",
+            offered.ticket,
+        ):
+            self.sessions.append(session.copy())
 
     def _see_info(self, connection: Any, where: int, value: int) -> None:
         if where == SSL.SSL_CB_READ_ALERT:

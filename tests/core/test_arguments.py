@@ -31,6 +31,7 @@ OF_A_SERVERS_CONTEXT: dict[str, Callable[[Any], object]] = {
 }
 OF_A_CONTEXT: dict[str, Callable[[Any], object]] = OF_A_SERVERS_CONTEXT | {
     "set_new_session_callback": lambda of: openssl_tickets.set_new_session_callback(of, Callback()),
+    "resume_sessions": openssl_tickets.resume_sessions,
     "session_stats": openssl_tickets.session_stats,
     "get_max_session_lifetime": openssl_tickets.get_max_session_lifetime,
     "get_session_timeout": openssl_tickets.get_session_timeout,

@@ -7,30 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
-import importlib.util
 import os
 import re
 import signal
 import socket
-import sqlite3
 import ssl
-import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from openssl_tickets import ReceivedTicket, Session, s_client
+from openssl_tickets import s_client
 from openssl_tickets.s_client import SClientResult
-from tests import interop
 from tests.support import stdlib_tls, tls
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -80,236 +74,6 @@ def running(command: list[str], folder: Path, ends_in_peace: bool = True) -> Ite
 
 def example(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
-
-
-class Store:
-    """The file of examples/client_store.py, and the program."""
-
-    def __init__(self, path: Path, ca_file: Path) -> None:
-        self.path = path
-        self.ca_file = ca_file
-
-    def run(self, port: int, ca_file: Path | None = None) -> subprocess.CompletedProcess[str]:
-        arguments = ["--cafile", ca_file or self.ca_file, "--store", self.path]
-        return subprocess.run(
-            example("client_store", "localhost", port, *arguments),
-            cwd=self.path.parent,
-            capture_output=True,
-            text=True,
-            timeout=3 * tls.TIMEOUT,
-            umask=0,
-        )
-
-    def asks(self, port: int, ca_file: Path | None = None) -> str:
-        """Returns what the program said of its connection; nothing may have gone wrong."""
-        done = self.run(port, ca_file)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.rstrip()
-
-    def sql(self, statement: str, *arguments: object) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.path)) as database, database:
-            return database.execute(statement, arguments).fetchall()
-
-    def sessions(self) -> list[bytes]:
-        return [der for (der,) in self.sql("SELECT der FROM sessions ORDER BY id")]
-
-
-@pytest.fixture
-def store(tmp_path: Path, ca_file: Path) -> Store:
-    return Store(tmp_path / "sessions.sqlite", ca_file)
-
-
-@pytest.fixture
-def s_server(server_file: Path, tmp_path: Path) -> Callable[..., Any]:
-    """``s_server(version)`` runs ``openssl s_server``, which sends each line back in reverse."""
-
-    def s_server(version: str = "1.3") -> contextlib.AbstractContextManager[int]:
-        command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", str(server_file)]
-        command += ["-cert_chain", str(server_file), "-rev", f"-tls{version.replace('.', '_')}"]
-        return running(command, tmp_path, ends_in_peace=False)
-
-    return s_server
-
-
-@pytest.fixture(scope="module")
-def client_store() -> Any:
-    """examples/client_store.py as a module."""
-    spec = importlib.util.spec_from_file_location("client_store", EXAMPLES / "client_store.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class TestClientStore:
-    def test_single_use(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """From the second run on it is resumed, each time with a ticket that is gone then."""
-        used = set()
-        with s_server() as port:
-            assert store.asks(port) == "TLSv1.3, full handshake: olleh"
-            for _ in range(4):
-                before = store.sessions()
-                assert len(before) == 2
-                assert store.asks(port) == "TLSv1.3, resumed: olleh"
-                used.add(before[-1])
-                assert not used & set(store.sessions())
-        assert len(used) == 4
-
-    def test_tls_1_2(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """A TLS 1.2 session is offered again and again."""
-        with s_server("1.2") as port:
-            assert store.asks(port) == "TLSv1.2, full handshake: olleh"
-            kept = store.sessions()
-            assert len(kept) == 1
-            for _ in range(3):
-                assert store.asks(port) == "TLSv1.2, resumed: olleh"
-            assert store.sessions()[0] == kept[0]
-
-    def test_server_gone(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """A server that has lost its keys makes a full handshake, and new tickets follow."""
-        with s_server() as port:
-            store.asks(port)
-        with s_server() as port:
-            assert store.asks(port) == "TLSv1.3, full handshake: olleh"
-            assert store.asks(port) == "TLSv1.3, resumed: olleh"
-
-    def test_mode(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """Under a umask of 0 too, nobody else can read the file."""
-        with s_server() as port:
-            store.asks(port)
-        assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
-
-    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
-    def test_wrong_mode(self, store: Store, mode: int) -> None:
-        """A file that others can read or write is refused, before there is a connection."""
-        store.path.touch()
-        store.path.chmod(mode)
-        done = store.run(1)
-        assert done.returncode == 1
-        assert "must be ours, and nobody else's" in done.stderr
-
-    def test_symlink(self, store: Store, tmp_path: Path) -> None:
-        """A link to elsewhere is not followed."""
-        store.path.symlink_to(tmp_path / "elsewhere")
-        assert store.run(1).returncode == 1
-        assert not (tmp_path / "elsewhere").exists()
-
-    @pytest.mark.slow
-    def test_at_once(self, server_file: Path, store: Store) -> None:
-        """Programs that run at once offer each ticket once, and keep no more than four."""
-        numbers = count()
-        offered: list[bytes | None] = []
-
-        def generate(connection: Any, data: Any) -> bytes:
-            return str(next(numbers)).encode()
-
-        def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> None:
-            offered.append(ticket.appdata)
-
-        context = tls.server_context(server_file)
-        context.set_num_tickets(10)
-        context.set_session_ticket_callback(generate, decrypt)
-        with interop.serving(context) as server, ThreadPoolExecutor(AT_ONCE) as pool:
-            store.asks(server.port)
-            assert len(store.sessions()) == AT_ONCE
-            for _ in range(2):
-                replies = list(pool.map(store.asks, [server.port] * AT_ONCE))
-                assert replies == ["TLSv1.3, resumed: welcome"] * AT_ONCE
-        assert len(set(offered)) == len(offered) == 2 * AT_ONCE
-        assert None not in offered
-
-    def test_taken_at_once(
-        self, store: Store, s_server: Callable[..., Any], client_store: Any
-    ) -> None:
-        """Of many who take a session at the same time, each gets another, or none."""
-        with s_server() as port:
-            store.asks(port)
-        ((key,),) = store.sql("SELECT DISTINCT server FROM sessions")
-        taken = []
-        for _ in range(4):
-            for session in store.sessions():
-                store.sql(
-                    "INSERT INTO sessions (server, single_use, expires, der) SELECT server, "
-                    "single_use, expires, ? FROM sessions LIMIT 1",
-                    session,
-                )
-        total = len(store.sessions())
-        barrier = threading.Barrier(AT_ONCE)
-        stores = [client_store.ClientStore(store.path) for _ in range(AT_ONCE)]
-
-        def take_all(each: Any) -> None:
-            barrier.wait(tls.TIMEOUT)
-            for _ in range(total):
-                if (session := each.take(key)) is None:
-                    return
-                taken.append(session)
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(take_all, stores))
-        assert len(taken) == total
-        assert store.sessions() == []
-
-    def test_expired(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """A session is kept as long as the server takes it, and is not offered after that."""
-        with s_server() as port:
-            store.asks(port)
-            for expires, der in store.sql("SELECT expires, der FROM sessions"):
-                session = Session.from_der(der)
-                assert 0 < session.ticket_lifetime_hint <= session.timeout
-                assert expires == session.time + session.ticket_lifetime_hint
-            expired = set(store.sessions())
-            store.sql("UPDATE sessions SET expires = CAST(strftime('%s', 'now') AS INTEGER)")
-            assert store.asks(port) == "TLSv1.3, full handshake: olleh"
-            assert not expired & set(store.sessions())
-
-    def test_other_authorities(
-        self, store: Store, s_server: Callable[..., Any], tmp_path: Path
-    ) -> None:
-        """A session is not offered where other authorities are trusted."""
-        more = tmp_path / "more.pem"
-        more.write_bytes(store.ca_file.read_bytes() + trustme.CA().cert_pem.bytes())
-        with s_server() as port:
-            store.asks(port)
-            assert store.asks(port, more) == "TLSv1.3, full handshake: olleh"
-            assert store.asks(port) == "TLSv1.3, resumed: olleh"
-
-    @pytest.mark.parametrize("attribute", ["check_hostname", "verify_flags", "minimum_version"])
-    def test_strictness(self, client_store: Any, attribute: str) -> None:
-        """Contexts that check in another way do not share their sessions."""
-        context = ssl.create_default_context()
-        before = client_store.strictness(context)
-        assert before == client_store.strictness(ssl.create_default_context())
-        changed = {
-            "check_hostname": False,
-            "verify_flags": context.verify_flags | ssl.VERIFY_CRL_CHECK_LEAF,
-            "minimum_version": ssl.TLSVersion.TLSv1_3,
-        }
-        setattr(context, attribute, changed[attribute])
-        assert client_store.strictness(context) != before
-
-    def test_damaged_file(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """A file that is no store is left alone, and the message says what to do."""
-        store.path.write_bytes(b"no database" * 1000)
-        store.path.chmod(0o600)
-        with s_server() as port:
-            done = store.run(port)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert re.search(
-            r"file is not a database. .* delete it: it can be done without", done.stderr
-        )
-        assert store.path.read_bytes() == b"no database" * 1000
-
-    def test_damaged_session(self, store: Store, s_server: Callable[..., Any]) -> None:
-        """A session that cannot be read is dropped, and the next one taken."""
-        with s_server() as port:
-            store.asks(port)
-            damaged = store.sessions()[-1][:-20]
-            store.sql("UPDATE sessions SET der = ? WHERE id = 2", damaged)
-            assert store.asks(port) == "TLSv1.3, resumed: olleh"
-            assert damaged not in store.sessions()
-            store.sql("UPDATE sessions SET der = NULL")
-            assert store.asks(port) == "TLSv1.3, full handshake: olleh"
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -36,6 +35,7 @@ from openssl_tickets import SSL, TicketKey, TicketKeys, get_session, s_client, s
 from openssl_tickets.redis_keys import RedisTicketKeys
 from openssl_tickets.ticket_key_files import save_ticket_keys
 from tests.support import stdlib_tls, tls
+from tests.support.pages import blocks_of
 
 pytestmark = pytest.mark.slow
 
@@ -61,33 +61,11 @@ PAGES_NOT_RUN = {"releasing.md"}
 OURS = ("index.md", "learn/*.md", "recipes/*.md", "understand/*.md", "reference/*.md")
 
 
-class Block(NamedTuple):
-    """A fenced block: its name (None where it has none), its language, its lines."""
-
-    name: str | None
-    language: str
-    source: str
-
-
-_FENCE = re.compile(
-    r"(?:^ *<!-- example: (?P<name>[\w-]+) -->\n)?"
-    r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}|:{3,})(?P<language>[^\n]*)\n"
-    r"(?P<source>.*?)^(?P=indent)(?P=fence)$",
-    re.DOTALL | re.MULTILINE,
-)
-
-
-def blocks_of(text: str) -> list[Block]:
-    return [
-        Block(found["name"], found["language"].strip(), textwrap.dedent(found["source"]))
-        for found in _FENCE.finditer(text)
-    ]
-
-
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
 OUR_PAGES = {path.relative_to(DOCS).as_posix() for each in OURS for path in DOCS.glob(each)}
 PAGES["README.md"] = (ROOT / "README.md").read_text()
 OUR_PAGES.add("README.md")
+OUR_PAGES.remove("recipes/clients.md")  # the interop tests have the clients, and run it
 EXAMPLES = {
     (page, block.name): block.source
     for page in sorted(OUR_PAGES)

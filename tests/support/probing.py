@@ -9,8 +9,6 @@ import pytest
 
 from openssl_tickets._cli import probe
 
-FULL_THEN_RESUMED = (2, 1)  # OpenSSL's own numbers of TLS 1.3 tickets
-
 
 def probed(
     capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0

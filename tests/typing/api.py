@@ -4,6 +4,7 @@ The public types, checked by mypy --strict and never run: what a user's own anno
 
 from __future__ import annotations
 
+import ftplib
 import socket
 import ssl
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from openssl_tickets import (
     stdlib,
     ticket_key_files,
 )
+from openssl_tickets.ftps import FTP_TLS
 from openssl_tickets.pytest_plugin import SClientFactory, TLSServer
 from openssl_tickets.redis_keys import RedisEvent, RedisTicketKeys
 from openssl_tickets.s_client import Alert, SClient, SClientOptions, SClientResult, Ticket, run
@@ -124,6 +126,30 @@ Session.from_pem("text")  # type: ignore[arg-type]
 Session(b"")  # type: ignore[call-arg]
 sessions: set[Session] = {maybe, copied}
 same: bool = maybe == copied
+
+# Clients that resume.
+
+
+class Store:
+    def put(self, key: str, session: Session) -> None: ...
+    def take(self, key: str) -> Session | None: ...
+
+
+class NoTake:
+    def put(self, key: str, session: Session) -> None: ...
+
+
+client_context: ssl.SSLContext = ssl.create_default_context()
+store: openssl_tickets.SessionStore = openssl_tickets.resume_sessions(client_context)
+store = openssl_tickets.resume_sessions(plain_context, Store(), verify_callbacks_are_alike=True)
+store = openssl_tickets.MemorySessionStore(max_servers=10, max_sessions=2)
+store = openssl_tickets.FileSessionStore(Path("sessions"), max_sessions=2)
+openssl_tickets.resume_sessions(client_context, NoTake())  # type: ignore[call-overload]
+openssl_tickets.resume_sessions(client_context, enabled=False)
+store = openssl_tickets.resume_sessions(client_context, enabled=False)  # type: ignore[assignment]
+store.put("key", maybe)
+taken: Session | None = store.take("key")
+ftp: ftplib.FTP_TLS = FTP_TLS("localhost", context=client_context)
 
 # The drop-in's session is pyOpenSSL's and ours.
 drop_in_session: SSL.Session | None = connection.get_session()

@@ -1,0 +1,474 @@
+/*
+ * Clients that resume by themselves: when libssl begins a client's handshake, Python is asked for a
+ * session to offer; when the server has not taken it, Python is told to forget it.
+ *
+ * libssl tells of both through the info callback of the SSL_CTX. Each SSL_CTX has one, and a program
+ * may have its own: ours is set only if there is none, and no pointer to another is ever called.
+ */
+#include <Python.h>
+#include <string.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+#include "openssl_tickets.h"
+
+#define DIGEST_LEN OPENSSL_TICKETS_ANCHORS_LEN
+
+/* What ssl verifies of a server, but for the anchors, as bytes to compare. */
+typedef struct {
+    unsigned char bytes[4096]; /* of a few hundred: a host name has at most 255 */
+    size_t len;
+} settings;
+
+/*
+ * One handshake of a client. A resumption verifies nothing anew, so a session is worth as much as
+ * the handshake that it came from has verified: that is read as the handshake begins, when a session
+ * is to be offered, and once more as it ends, when one is to be kept.
+ *
+ * Between the two only certificates may come to what is trusted, since libssl reads a folder of them
+ * as it verifies. If anything else has changed, nobody can tell what was verified.
+ */
+typedef struct {
+    char *key;                 /* under which Python keeps sessions: server and verify callback, */
+    size_t server_len;         /* then the digests of the settings and of the anchors, in hex */
+    SSL_verify_cb callback;    /* only compared */
+    unsigned char *settings;
+    size_t settings_len;
+    enum { RUNS, AS_IT_BEGAN, CHANGED } state;
+    SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
+} attempt;
+
+/* Of an SSL: its attempt, which it owns. */
+static int attempt_index = -1;
+
+static void end_attempt(attempt *a)
+{
+    if (a == NULL)
+        return;
+    SSL_SESSION_free(a->offered);
+    OPENSSL_free(a->key);
+    OPENSSL_free(a->settings);
+    OPENSSL_free(a);
+}
+
+static void free_attempt(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
+                         void *argp)
+{
+    (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+    end_attempt(ptr);
+}
+
+static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
+                       long argl, void *argp)
+{
+    (void)to, (void)from, (void)index, (void)argl, (void)argp;
+    *from_d = NULL;
+    return 1;
+}
+
+static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_index(void)
+{
+    attempt_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_attempt);
+}
+
+static attempt *attempt_of(const SSL *ssl)
+{
+    return attempt_index >= 0 ? SSL_get_ex_data(ssl, attempt_index) : NULL;
+}
+
+static int add(EVP_MD_CTX *md, const void *data, size_t len)
+{
+    uint64_t size = len;
+
+    /* With its length, so that no two lists of parts give the same bytes. */
+    return EVP_DigestUpdate(md, &size, sizeof(size)) && EVP_DigestUpdate(md, data, len);
+}
+
+static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
+{
+    unsigned char *der = NULL;
+    int len = -1, added;
+
+    switch (X509_OBJECT_get_type(object)) {
+    case X509_LU_X509:
+        len = i2d_X509(X509_OBJECT_get0_X509(object), &der);
+        break;
+    case X509_LU_CRL:
+        len = i2d_X509_CRL(X509_OBJECT_get0_X509_CRL(object), &der);
+        break;
+    default:
+        return 1;
+    }
+    added = len > 0 && add(md, der, (size_t)len);
+    OPENSSL_free(der);
+    return added;
+}
+
+/* Digests certificates and CRLs in the order of the store, which is sorted by libcrypto. */
+static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int number, done = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+
+    sk_X509_OBJECT_sort(objects);
+    for (number = 0; done && number < sk_X509_OBJECT_num(objects); number++)
+        done = add_object(md, sk_X509_OBJECT_value(objects, number));
+    done = done && EVP_DigestFinal_ex(md, digest, NULL);
+    EVP_MD_CTX_free(md);
+    return done;
+}
+
+/*
+ * Digests what is trusted. The digest is kept: of 140 authorities it takes longer than a handshake.
+ * Certificates and CRLs are only ever added to a store, so the same one with as many is the same.
+ */
+static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigned char *digest)
+{
+    openssl_tickets_anchors *kept = &slot->anchors;
+    X509_STORE *old = NULL;
+    STACK_OF(X509_OBJECT) *objects;
+    int count, done;
+
+    if (store == NULL || !X509_STORE_lock(store))
+        return 0;
+    objects = X509_STORE_get0_objects(store);
+    count = sk_X509_OBJECT_num(objects);
+    openssl_tickets_lock();
+    done = kept->store == store && kept->count == count;
+    if (done)
+        memcpy(digest, kept->digest, DIGEST_LEN);
+    openssl_tickets_unlock();
+    if (!done) {
+        done = digest_objects(objects, digest);
+        if (done && X509_STORE_up_ref(store)) {
+            openssl_tickets_lock();
+            old = kept->store;
+            /* With a reference, so that no other store can come to be at this address. */
+            kept->store = store;
+            kept->count = count;
+            memcpy(kept->digest, digest, DIGEST_LEN);
+            openssl_tickets_unlock();
+        }
+    }
+    X509_STORE_unlock(store);
+    X509_STORE_free(old);
+    return done;
+}
+
+static int append(settings *to, const void *data, size_t len)
+{
+    uint32_t size = (uint32_t)len;
+
+    if (len > sizeof(to->bytes) - to->len - sizeof(size) || to->len > sizeof(to->bytes) / 2)
+        return 0;
+    /* With its length, so that no two lists of parts give the same bytes. */
+    memcpy(to->bytes + to->len, &size, sizeof(size));
+    memcpy(to->bytes + to->len + sizeof(size), data, len);
+    to->len += sizeof(size) + len;
+    return 1;
+}
+
+static int append_text(settings *to, const char *text)
+{
+    return text != NULL ? append(to, text, strlen(text)) : append(to, "\xff", 1);
+}
+
+/* Appends what certificates are verified by. Purpose, trust, policies: 3.0 does not tell them. */
+static int append_param(settings *to, X509_VERIFY_PARAM *param)
+{
+    const int64_t numbers[] = {
+        (int64_t)X509_VERIFY_PARAM_get_flags(param),
+        X509_VERIFY_PARAM_get_depth(param),
+        X509_VERIFY_PARAM_get_auth_level(param),
+        X509_VERIFY_PARAM_get_hostflags(param),
+        (int64_t)X509_VERIFY_PARAM_get_time(param),
+    };
+    char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+    const char *host;
+    int number, done = append(to, numbers, sizeof(numbers));
+
+    for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
+        done = append_text(to, host);
+    done = done && append_text(to, NULL)
+           && append_text(to, X509_VERIFY_PARAM_get0_email(param)) && append_text(to, ip);
+    OPENSSL_free(ip);
+    return done;
+}
+
+static int append_certificate(settings *to, const X509 *certificate)
+{
+    unsigned char fingerprint[EVP_MAX_MD_SIZE];
+    unsigned int len = 0;
+
+    return X509_digest(certificate, EVP_sha256(), fingerprint, &len)
+           && append(to, fingerprint, len);
+}
+
+/* Appends who the client says that it is, and with which certificates it shows it. */
+static int append_identity(settings *to, SSL *ssl)
+{
+    X509 *certificate = SSL_get_certificate(ssl);
+    STACK_OF(X509) *chains[2] = { NULL, NULL };
+    int which, number, done;
+
+    if (certificate == NULL)
+        return 1;
+    done = append_certificate(to, certificate);
+    SSL_get0_chain_certs(ssl, &chains[0]);
+    SSL_CTX_get_extra_chain_certs_only(SSL_get_SSL_CTX(ssl), &chains[1]);
+    for (which = 0; which < 2; which++)
+        for (number = 0; done && number < sk_X509_num(chains[which]); number++)
+            done = append_certificate(to, sk_X509_value(chains[which], number));
+    return done;
+}
+
+/*
+ * Reads all that ssl verifies of a server, and who it says that it is itself: the settings, and a
+ * digest of the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify
+ * callback is not in it: no two can be compared here.
+ */
+static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
+    const int64_t numbers[] = {
+        SSL_get_verify_mode(ssl),
+        SSL_get_verify_depth(ssl),
+        SSL_get_security_level(ssl),
+    };
+    X509_STORE *store = NULL;
+
+    SSL_get0_verify_cert_store(ssl, &store);
+    if (store == NULL)
+        store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
+    to->len = 0;
+    return slot != NULL && store != NULL && append(to, numbers, sizeof(numbers))
+           && append_param(to, SSL_get0_param(ssl))
+           && append_param(to, X509_STORE_get0_param(store))
+           && append_identity(to, ssl) && digest_anchors(slot, store, anchors);
+}
+
+static char *write_hex(char *to, const unsigned char *digest)
+{
+    size_t place;
+
+    for (place = 0; place < DIGEST_LEN; place++) {
+        *to++ = "0123456789abcdef"[digest[place] >> 4];
+        *to++ = "0123456789abcdef"[digest[place] & 15];
+    }
+    return to;
+}
+
+static char *anchors_in(const attempt *a)
+{
+    return a->key + a->server_len + 1 + 2 * DIGEST_LEN;
+}
+
+/*
+ * To be called as a handshake begins, before anything is offered. The server is Python's name for
+ * the other side and for the verify callback. Returns the key, NULL if nothing can be offered or kept.
+ */
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server)
+{
+    settings now;
+    unsigned char digest[DIGEST_LEN], anchors[DIGEST_LEN];
+    attempt *a = OPENSSL_zalloc(sizeof(*a));
+
+    if (a == NULL)
+        return NULL;
+    a->server_len = strlen(server);
+    a->callback = SSL_get_verify_callback(ssl);
+    a->key = OPENSSL_zalloc(a->server_len + 1 + 4 * DIGEST_LEN + 1);
+    if (a->key != NULL && read_strictness(ssl, &now, anchors)
+        && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
+        && EVP_Digest(now.bytes, now.len, digest, NULL, EVP_sha256(), NULL)
+        && SSL_set_ex_data(ssl, attempt_index, a)) {
+        a->settings_len = now.len;
+        memcpy(a->key, server, a->server_len);
+        a->key[a->server_len] = ' ';
+        write_hex(a->key + a->server_len + 1, digest);
+        write_hex(anchors_in(a), anchors);
+        return a->key;
+    }
+    end_attempt(a);
+    return NULL;
+}
+
+/* Compares how ssl verifies now with how it did as its handshake began. */
+static void settle(SSL *ssl, attempt *a)
+{
+    settings now;
+    unsigned char anchors[DIGEST_LEN];
+
+    if (a->state != RUNS)
+        return;
+    a->state = CHANGED;
+    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, anchors)
+        && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0) {
+        write_hex(anchors_in(a), anchors);
+        a->state = AS_IT_BEGAN;
+    }
+}
+
+/* Returns the key of the attempt that is under way, NULL if there is none. */
+const char *openssl_tickets_key_of_offer(SSL *ssl)
+{
+    attempt *a = attempt_of(ssl);
+
+    return a != NULL ? a->key : NULL;
+}
+
+/* Returns the key to keep what has come to ssl, NULL if nobody can tell how it was verified. */
+const char *openssl_tickets_key_to_keep(SSL *ssl)
+{
+    attempt *a = attempt_of(ssl);
+
+    if (a == NULL)
+        return NULL;
+    settle(ssl, a);
+    return a->state == AS_IT_BEGAN ? a->key : NULL;
+}
+
+/*
+ * Returns how often a session may be offered: once (1), again and again (2), or never (0). A TLS 1.3
+ * ticket without a lifetime is to be discarded at once (RFC 8446, 4.6.1).
+ */
+int openssl_tickets_uses_of(const SSL_SESSION *session)
+{
+    if (!SSL_SESSION_is_resumable(session))
+        return 0;
+    if (SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION)
+        return 2;
+    return SSL_SESSION_get_ticket_lifetime_hint(session) != 0;
+}
+
+/*
+ * Whether a handshake with the session would come to the same as one without. libssl itself does not
+ * ask: a server ends a handshake whose session has a cipher that the client does not offer; and a
+ * certificate that nobody has verified, or whose time is over, is not looked at any more.
+ */
+static int may_offer(SSL *ssl, SSL_SESSION *session)
+{
+    STACK_OF(SSL_CIPHER) *ciphers = SSL_get_ciphers(ssl);
+    const SSL_CIPHER *cipher = SSL_SESSION_get0_cipher(session);
+    X509 *peer = SSL_SESSION_get0_peer(session);
+    int number;
+
+    if (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER
+        && (peer == NULL || X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0))
+        return 0;
+    for (number = 0; cipher != NULL && number < sk_SSL_CIPHER_num(ciphers); number++)
+        if (SSL_CIPHER_get_id(sk_SSL_CIPHER_value(ciphers, number)) == SSL_CIPHER_get_id(cipher))
+            return 1;
+    return 0;
+}
+
+/* Has a client that begins its handshake offer the session. Returns 0 if it does not. */
+int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
+{
+    attempt *a = attempt_of(ssl);
+
+    if (a == NULL || a->offered != NULL || !may_offer(ssl, session)
+        || !openssl_tickets_set_session(ssl, session) || !SSL_SESSION_up_ref(session))
+        return 0;
+    a->offered = session;
+    return 1;
+}
+
+static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
+{
+    void *before;
+
+    if (openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number,
+                              SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
+                              SSL_get_verify_callback(ssl) != NULL);
+        openssl_tickets_end_callback(ssl, before);
+    }
+}
+
+static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a, int failed)
+{
+    SSL_SESSION *offered = a->offered;
+    void *before;
+
+    a->offered = NULL;
+    if (offered != NULL && (failed || !SSL_session_reused(ssl))
+        && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
+        openssl_tickets_end_callback(ssl, before);
+    }
+    settle(ssl, a);
+    /* In TLS 1.2 libssl tells nobody of a new ticket that comes with a resumption. */
+    if (offered != NULL && !failed && SSL_session_reused(ssl) && openssl_tickets_before_tls13(ssl)
+        && SSL_get_session(ssl) != offered)
+        openssl_tickets_announce(ssl, slot, SSL_get_session(ssl));
+    SSL_SESSION_free(offered);
+}
+
+/* libssl's info callback; Python calls it too, from a program's own info callback. */
+void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
+{
+    SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
+    openssl_tickets_slot *slot;
+    attempt *a;
+    int resumes;
+
+    if (!(where & (SSL_CB_HANDSHAKE_START | SSL_CB_HANDSHAKE_DONE | SSL_CB_ALERT))
+        || SSL_is_server(ssl) || !Py_IsInitialized()
+        || (slot = openssl_tickets_slot_of(ssl)) == NULL)
+        return;
+    ERR_set_mark();
+    a = attempt_of(ssl);
+    if (where & SSL_CB_HANDSHAKE_START) {
+        /* One before it is over, and so is what it has verified. */
+        if (a != NULL && SSL_set_ex_data(ssl, attempt_index, NULL))
+            end_attempt(a);
+        openssl_tickets_lock();
+        resumes = slot->resumes;
+        openssl_tickets_unlock();
+        /*
+         * What the program has set itself goes its own way, since nobody can tell what has been
+         * verified for it; the session of a renegotiation too.
+         */
+        if (resumes && SSL_get_session(ssl) == NULL)
+            begin_handshake(ssl, slot);
+    } else if (a != NULL && where & SSL_CB_HANDSHAKE_DONE) {
+        end_handshake(ssl, slot, a, 0);
+    } else if (a != NULL && where & SSL_CB_ALERT && ret >> 8 == SSL3_AL_FATAL) {
+        end_handshake(ssl, slot, a, 1);
+    }
+    ERR_pop_to_mark();
+}
+
+/*
+ * Has clients of ctx, whose slot has been made, ask Python for sessions, or not any more. If
+ * is_chained, the program's own info callback calls state_changed. Returns 0, and does nothing, if
+ * the info callback is neither ours nor chained.
+ */
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
+    void (*callback)(const SSL *ssl, int where, int ret) = SSL_CTX_get_info_callback(ctx);
+    int is_ours = callback == openssl_tickets_state_changed;
+
+    if (slot == NULL || !CRYPTO_THREAD_run_once(&index_once, make_index) || attempt_index < 0
+        || (resumes && !is_chained && !is_ours && callback != NULL))
+        return 0;
+    openssl_tickets_lock();
+    slot->resumes = resumes;
+    openssl_tickets_unlock();
+    if (resumes && !is_chained)
+        SSL_CTX_set_info_callback(ctx, openssl_tickets_state_changed);
+    else if (is_ours)
+        SSL_CTX_set_info_callback(ctx, NULL);
+    return 1;
+}
+
+/* Whether no client can come of ctx. A context for both sides has another method. */
+int openssl_tickets_is_server_only(SSL_CTX *ctx)
+{
+    const SSL_METHOD *method = SSL_CTX_get_ssl_method(ctx);
+
+    return method == TLS_server_method() || method == DTLS_server_method();
+}

@@ -1,0 +1,277 @@
+"""Clients that resume by themselves."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from openssl_tickets._adapters import (
+    chain_info_callback,
+    peer_address,
+    server_name_of,
+    to_ssl,
+    to_ssl_ctx,
+    verify_callback_of,
+)
+from openssl_tickets._adapters.types import TLSContext
+from openssl_tickets._core.callbacks import client_sessions, number_of, surface
+from openssl_tickets._core.new_session import tell_c_of_new_sessions
+from openssl_tickets._core.session import Session, owned_session
+from openssl_tickets._core.session_stores import MemorySessionStore, SessionStore, expires
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import raise_error
+
+if TYPE_CHECKING:
+    from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, char
+
+S = TypeVar("S", bound=SessionStore)
+
+_MANY = 2  # uses of a session, as C says
+_TRIES = 16  # sessions that are looked at for one handshake
+
+
+@overload
+def resume_sessions(
+    context: TLSContext,
+    store: S,
+    *,
+    enabled: Literal[True] = True,
+    verify_callbacks_are_alike: bool = False,
+) -> S: ...
+@overload
+def resume_sessions(
+    context: TLSContext,
+    store: None = None,
+    *,
+    enabled: Literal[True] = True,
+    verify_callbacks_are_alike: bool = False,
+) -> SessionStore: ...
+@overload
+def resume_sessions(
+    context: TLSContext, store: None = None, *, enabled: Literal[False]
+) -> None: ...
+def resume_sessions(
+    context: TLSContext,
+    store: SessionStore | None = None,
+    *,
+    enabled: bool = True,
+    verify_callbacks_are_alike: bool = False,
+) -> SessionStore | None:
+    """
+    Has the clients of *context* resume their sessions by themselves.
+
+    Every connection that is made from *context* afterwards offers a session of the same server, if
+    there is one, and keeps the tickets that come. Nothing else changes in the program.
+
+    A session is offered only to the server that it came from: the same server name (SNI), and the
+    same port if the connection knows it; without a server name, the same address and port. If
+    neither is known, nothing is offered.
+
+    A resumption verifies nothing. So a session is offered only by a connection that would verify
+    the same as the one that it came from did, *at that handshake*: the verify mode, flags, depth,
+    host names, security level, trust anchors, and the client's own certificate. Two verify
+    callbacks cannot be compared: a connection with one resumes only what came from a connection
+    with the same one, as when pyOpenSSL's ``Context.set_verify`` was called once. In a resumption
+    the callback is not called.
+
+    A TLS 1.3 ticket is offered once, so that nobody who listens can link two connections by it
+    (RFC 8446, C.4). A TLS 1.2 session is offered until its time is over. What a server refuses is
+    forgotten. A session that the program sets itself wins. No early data is ever sent.
+
+    Without *store*, the sessions of one context are never offered by another.
+
+    Args:
+        context: an ``ssl.SSLContext`` or ``OpenSSL.SSL.Context``, for clients. Call this before
+            it makes connections.
+        store: where sessions are kept: a :class:`MemorySessionStore` or
+            :class:`FileSessionStore`, which several contexts may share, or another object with
+            their two methods ``put`` and ``take``. None: a new :class:`MemorySessionStore`, or the
+            one that *context* has already.
+        enabled: False turns it off again, for the connections that are made from now on.
+        verify_callbacks_are_alike: True says that all verify callbacks of connections that share
+            *store* accept the same certificates for the same server name, as Twisted's do, which
+            makes one for each connection. Sessions with such a callback are then offered to one
+            another.
+
+    Returns:
+        The store; None if *enabled* is False.
+
+    Raises:
+        TypeError: *context* is not a context, or *store* has not the two methods.
+        ValueError: *context* is for servers only.
+        LibraryMismatchError: *context* belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package is at work.
+
+    Example::
+
+        context = ssl.create_default_context()
+        resume_sessions(context)
+        urllib.request.urlopen("https://example.org", context=context)
+
+    libssl: ``SSL_CTX_set_info_callback``, ``SSL_set_session``, ``SSL_CTX_sess_set_new_cb`` (OpenSSL
+    3.0). pyOpenSSL's own info callbacks (``set_info_callback``) go on as before; one that a program
+    sets for a single connection hides that connection from this.
+    """
+    ssl_ctx = to_ssl_ctx(context)
+    if lib.openssl_tickets_is_server_only(ssl_ctx.pointer):
+        raise ValueError(
+            "only clients offer sessions, and this context is for servers only: give "
+            "resume_sessions the context that your client connects with"
+        )
+    for method in ("put", "take"):
+        if store is not None and not callable(getattr(store, method, None)):
+            raise TypeError(
+                f"a session store needs the methods put(key, session) and take(key), and "
+                f"{type(store).__qualname__} has no {method}"
+            )
+    number = number_of(ssl_ctx.pointer)
+    if not enabled:
+        lib.openssl_tickets_set_resumes(ssl_ctx.pointer, False, False)
+        client_sessions.pop(number, None)
+        tell_c_of_new_sessions(ssl_ctx.pointer, number)
+        return None
+    if store is None:
+        entry = client_sessions.get(number)
+        store = entry[1].store if entry is not None else MemorySessionStore()
+    is_chained = chain_info_callback(context, _state_changed)
+    if not lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, is_chained):
+        raise_error(
+            "this context has an info callback that pyOpenSSL knows nothing of, or there is no "
+            "memory: no clients of it can resume by themselves"
+        )
+    client_sessions[number] = (
+        ssl_ctx.connection_of,
+        ClientSessions(store, verify_callbacks_are_alike),
+    )
+    tell_c_of_new_sessions(ssl_ctx.pointer, number)
+    return store
+
+
+class ClientSessions:
+    """What the clients of a context do with their sessions. No handshake fails for a store."""
+
+    def __init__(self, store: SessionStore, verify_callbacks_are_alike: bool) -> None:
+        self.store = store
+        self._are_alike = verify_callbacks_are_alike
+
+    def offer(
+        self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], has_verify_callback: int
+    ) -> None:
+        """Has a client that is about to shake hands offer what there is."""
+        server = ffi.string(name) if name else (server_name_of(connection) or "").encode()
+        address = peer_address(connection)
+        if not server and address is None:
+            return  # nobody can tell who is on the other side
+        host, port = address or ("", "")
+        server = b"%b:%b" % (server or host.encode(), str(port).encode())
+        if has_verify_callback:
+            verifier = b"alike" if self._are_alike else _name_of(verify_callback_of(connection))
+            if verifier is None:
+                return
+            server += b" " + verifier
+        key = lib.openssl_tickets_begin_attempt(ssl, server)
+        session = self._usable(_text(key)) if key else None
+        if session is not None:
+            # libssl spoils a session whose connection is not closed in order.
+            lib.openssl_tickets_offer_session(ssl, session.copy()._pointer)
+
+    def _usable(self, key: str) -> Session | None:
+        for _ in range(_TRIES):
+            session = self.store.take(key)
+            if session is None:
+                return None
+            if not isinstance(session, Session):
+                raise TypeError(f"take returned a {type(session).__name__}, not a Session")
+            if session.is_resumable and expires(session) > time.time():
+                if lib.openssl_tickets_uses_of(session._pointer) == _MANY:
+                    self.store.put(key, session)
+                return session
+        return None
+
+    def keep(self, ssl: Pointer[SSL], session: Session) -> None:
+        """Keeps what has come from a server."""
+        uses = lib.openssl_tickets_uses_of(session._pointer)
+        key = lib.openssl_tickets_key_to_keep(ssl) if uses else None
+        if not key:
+            return
+        try:
+            if uses == _MANY:
+                self._forget(_text(key), lambda _: True)
+            self.store.put(_text(key), session)
+        except Exception as error:
+            log_failure("a session was not kept", error)
+
+    def refused(self, ssl: Pointer[SSL], session: Session) -> None:
+        """Forgets what a server has refused. A TLS 1.3 session is forgotten as it is offered."""
+        key = lib.openssl_tickets_key_of_offer(ssl)
+        if not key or lib.openssl_tickets_uses_of(session._pointer) != _MANY:
+            return
+        try:
+            self._forget(_text(key), session.__eq__)
+        except Exception as error:
+            log_failure("a refused session was not forgotten", error)
+
+    def _forget(self, key: str, is_of_no_use: Callable[[Session], bool]) -> None:
+        kept = []
+        for _ in range(_TRIES):
+            session = self.store.take(key)
+            if session is None:
+                break
+            if not is_of_no_use(session):
+                kept.append(session)
+        for session in reversed(kept):
+            self.store.put(key, session)
+
+
+def _text(key: Pointer[char]) -> str:
+    return ffi.string(key).decode(errors="backslashreplace")
+
+
+# A name for each verify callback, which no other has ever had, in this process or another.
+_verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+
+def _name_of(verify_callback: object | None) -> bytes | None:
+    if verify_callback is None:
+        return None
+    return _verify_callbacks.setdefault(verify_callback, os.urandom(16).hex().encode())
+
+
+def _state_changed(connection: Any, where: int, ret: int) -> None:
+    lib.openssl_tickets_state_changed(to_ssl(connection), where, ret)
+
+
+@ffi.def_extern("openssl_tickets_offer", onerror=surface)
+def openssl_tickets_offer(
+    ssl: Pointer[SSL], app_data: int, number: int, name: Pointer[char], has_verify_callback: int
+) -> None:
+    entry = client_sessions.get(number)
+    if entry is None:  # turned off since C has looked
+        return
+    connection = entry[0](ssl, app_data)
+    try:
+        entry[1].offer(connection, ssl, name, has_verify_callback)
+    except Exception as error:
+        log_failure("a full handshake follows", error)
+
+
+@ffi.def_extern("openssl_tickets_refused", onerror=surface)
+def openssl_tickets_refused(
+    ssl: Pointer[SSL], app_data: int, session: Pointer[SSL_SESSION], number: int
+) -> None:
+    entry = client_sessions.get(number)
+    if entry is not None:
+        lib.SSL_SESSION_up_ref(session)
+        entry[1].refused(ssl, owned_session(session))
+
+
+def log_failure(outcome: str, error: Exception) -> None:
+    import logging  # only now: it takes longer than all else here to import
+
+    # Without the exception's own text, which may have anything in it.
+    logging.getLogger("openssl_tickets").warning(
+        "the session store failed with %s: %s", type(error).__name__, outcome
+    )

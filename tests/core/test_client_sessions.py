@@ -1,0 +1,775 @@
+"""Clients that resume by themselves: what is offered to whom, and what is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gc
+import logging
+import ssl
+import textwrap
+import time
+import weakref
+from collections.abc import Callable
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+import OpenSSL.SSL
+import pytest
+import trustme
+from OpenSSL import crypto
+
+from openssl_tickets import (
+    SSL,
+    Error,
+    MemorySessionStore,
+    Session,
+    get_session,
+    resume_sessions,
+    session_reused,
+    set_new_session_callback,
+    set_session,
+    set_session_ticket_callback,
+    stdlib,
+)
+from openssl_tickets._core import client_sessions
+from tests.support import native, processes
+from tests.support.callbacks import Announced, Boom, Unraisable, in_threads
+from tests.support.libraries import (
+    ERRORS,
+    Setting,
+    ask_for_certificate,
+    close,
+    pointer,
+    shake,
+    show_certificate,
+    talk,
+)
+
+NAME = "localhost"
+
+
+class Store(MemorySessionStore):
+    """One that writes down which sessions it has been asked for and given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put_in: list[tuple[str, Session]] = []
+        self.taken: list[Session] = []
+
+    def put(self, key: str, session: Session) -> None:
+        self.put_in.append((key, session))
+        super().put(key, session)
+
+    def take(self, key: str) -> Session | None:
+        session = super().take(key)
+        if session is not None:
+            self.taken.append(session)
+        return session
+
+
+def resumed(setting: Setting, name: str | None = NAME, orderly: bool = True) -> bool:
+    """Makes a connection; returns whether it resumed."""
+    pair = setting.pair(server_name=name).handshake()
+    talk(pair)
+    reused = session_reused(pair.client)
+    if orderly:
+        close(pair)
+    return reused
+
+
+def fresh(
+    setting: Setting, store: Any, *changes: Callable[[Any], object], alike: bool = False
+) -> None:
+    """Gives clients another context; pyOpenSSL takes no changes once it has made a connection."""
+    setting.client_context = setting.make_client_context()
+    for change in changes:
+        change(setting.client_context)
+    resume_sessions(setting.client_context, store, verify_callbacks_are_alike=alike)
+
+
+def session_of(setting: Setting) -> Session:
+    """Returns a session of a server, for its clients of another context."""
+    other = Setting(setting.library, setting.version, setting.server_file)
+    other.server_context = setting.server_context
+    return other.session()
+
+
+def verify(context: Any, ca_file: Path) -> None:
+    ask_for_certificate(context, ca_file, required=True)
+
+
+class TestResumes:
+    @pytest.mark.parametrize("orderly", [True, False])
+    def test_by_themselves(self, setting: Setting, orderly: bool) -> None:
+        """One full handshake, then only resumptions; also if connections are just dropped."""
+        store = resume_sessions(setting.client_context)
+        assert isinstance(store, MemorySessionStore)
+        assert [resumed(setting, orderly=orderly) for _ in range(5)] == [False] + [True] * 4
+
+    def test_verified(self, setting: Setting, ca_file: Path) -> None:
+        """So it is if the server is verified."""
+        verify(setting.client_context, ca_file)
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(3)] == [False, True, True]
+
+    def test_tickets(self, setting: Setting) -> None:
+        """A TLS 1.3 ticket is offered once; a TLS 1.2 session again and again."""
+        store = resume_sessions(setting.client_context, Store())
+        for _ in range(5):
+            resumed(setting)
+        tickets = {session.ticket for session in store.taken}
+        assert len(tickets) == (4 if setting.of_tls13 else 1)
+        assert len(store) == (2 if setting.of_tls13 else 1)
+
+    def test_renewed(self, setting: Setting) -> None:
+        """A new ticket that comes with a resumption is the next one to be offered."""
+        store = resume_sessions(setting.client_context, Store())
+        setting.renew()
+        assert [resumed(setting) for _ in range(4)] == [False, True, True, True]
+        assert len({session.ticket for session in store.taken if session.ticket}) >= 3
+
+    def test_server_forgets(self, setting: Setting) -> None:
+        """What a server refuses is forgotten; then it resumes again."""
+        store = resume_sessions(setting.client_context, Store())
+        resumed(setting)
+        refused = store.put_in[-1][1]
+        setting.server_context = setting.make_server_context()  # with keys of its own
+        assert [resumed(setting) for _ in range(3)] == [False, True, True]
+        if not setting.of_tls13:
+            assert refused not in (store.take(store.put_in[-1][0]), None)
+
+    def test_session_ids(self, setting12: Setting) -> None:
+        """A TLS 1.2 server without tickets is resumed by its session ids."""
+        setting12.use_session_ids()
+        resume_sessions(setting12.client_context)
+        assert [resumed(setting12) for _ in range(3)] == [False, True, True]
+
+    def test_alpn(self, setting: Setting) -> None:
+        """Whatever a resumption agrees on is agreed on anew."""
+        if setting.library == "ssl":
+            setting.server_context.set_alpn_protocols(["h2", "http/1.1"])
+        else:
+            setting.server_context.set_alpn_select_callback(lambda _, offered: offered[0])
+        store, seen = MemorySessionStore(), []
+        for protocol in ("h2", "http/1.1"):
+            if setting.library == "ssl":
+                fresh(setting, store, methodcaller("set_alpn_protocols", [protocol]))
+            else:
+                fresh(setting, store, methodcaller("set_alpn_protos", [protocol.encode()]))
+            pair = setting.pair(server_name=NAME).handshake()
+            selected = (
+                pair.client.selected_alpn_protocol().encode()
+                if setting.library == "ssl"
+                else pair.client.get_alpn_proto_negotiated()
+            )
+            seen.append((session_reused(pair.client), selected))
+            close(pair)
+        assert seen == [(False, b"h2"), (True, b"http/1.1")]
+
+    def test_sockets(self, setting: Setting) -> None:
+        """Without a server name, the address and port are what counts."""
+        resume_sessions(setting.client_context)
+
+        def once(work: Callable[[Any, Any], None] = lambda *_: None) -> bool:
+            with setting.sockets() as (server, client):
+                shaking = [lambda: server.do_handshake() or server.write(b"x")]
+                in_threads(2, lambda n: shaking[0]() if n else client.do_handshake())
+                assert client.read(1) == b"x"
+                return session_reused(client)
+
+        assert [once(), once()] == [False, False]  # each listens on a port of its own
+
+    def test_early_data(self, setting13: Setting) -> None:
+        """None is sent, whatever a ticket allows."""
+        native.lib.set_max_early_data(pointer(setting13.server_context), 1000)
+        native.lib.set_options(pointer(setting13.server_context), native.lib.SSL_OP_NO_ANTI_REPLAY)
+        store = resume_sessions(setting13.client_context, Store())
+        assert [resumed(setting13) for _ in range(2)] == [False, True]
+        assert store.taken[0].max_early_data == 1000
+
+    def test_threads(self, setting: Setting) -> None:
+        """Eight threads share a context: nothing fails, and no ticket goes out twice."""
+        store = resume_sessions(setting.client_context, Store())
+        reused: list[bool] = []
+        in_threads(8, lambda _: reused.extend(resumed(setting) for _ in range(20)))
+        assert len(reused) == 160
+        assert sum(reused) >= 100
+        if setting.of_tls13:
+            assert len({session.ticket for session in store.taken}) == len(store.taken)
+
+    def test_turned_off(self, setting: Setting) -> None:
+        """It can be turned off again, and on."""
+        context = setting.client_context
+        store = resume_sessions(context)
+        resumed(setting)
+        assert resume_sessions(context, enabled=False) is None
+        assert [resumed(setting) for _ in range(2)] == [False, False]
+        resume_sessions(context, store)
+        assert resumed(setting)
+
+    def test_keeps_its_store(self, setting: Setting) -> None:
+        """Called again without a store, the context keeps the one that it has."""
+        store = resume_sessions(setting.client_context)
+        assert resume_sessions(setting.client_context) is store
+
+    def test_callback_too(self, setting: Setting) -> None:
+        """The program's callback for new sessions is called too, and may change what it gets."""
+        announced = Announced()
+        resume_sessions(setting.client_context)
+        set_new_session_callback(setting.client_context, announced)
+        resumed(setting)
+        assert len(announced) == setting.tickets
+        for session in announced.sessions:
+            session.time = 1
+        set_new_session_callback(setting.client_context, None)
+        assert resumed(setting)
+
+    def test_raise_callback_errors(self, server_file: Path) -> None:
+        """It goes together with classes that somebody has set on an SSLContext."""
+        setting = Setting("ssl", "1.3", server_file)
+        stdlib.raise_callback_errors(setting.client_context)
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+
+    def test_server_side(self, setting: Setting) -> None:
+        """A context for both sides keeps nothing of what it gives out as a server."""
+        store: Store | None = None
+        for context in (setting.server_context,):
+            with contextlib.suppress(ValueError):  # of ssl, it is for servers only
+                store = resume_sessions(context, Store())
+        resumed(setting)
+        assert store is None or (store.put_in, store.taken) == ([], [])
+        assert (store is None) == (setting.library == "ssl")
+
+
+class TestWhose:
+    """To whom a session is offered."""
+
+    def test_other_name(self, setting: Setting) -> None:
+        resume_sessions(setting.client_context)
+        names = ["localhost", "example.org", "localhost", "example.org"]
+        assert [resumed(setting, name) for name in names] == [False, False, True, True]
+
+    def test_no_name(self, setting: Setting) -> None:
+        """If nobody can tell who the server is, nothing is kept."""
+        store = resume_sessions(setting.client_context, Store())
+        assert [resumed(setting, None) for _ in range(2)] == [False, False]
+        assert store.put_in == []
+
+    def test_other_context(self, setting: Setting) -> None:
+        """Contexts share sessions if they share a store, and only then."""
+        first = setting.client_context
+        store = resume_sessions(first)
+        resumed(setting)
+        setting.client_context = setting.make_client_context()
+        resume_sessions(setting.client_context)
+        assert not resumed(setting)
+        resume_sessions(setting.client_context, store)
+        assert resumed(setting)
+
+    def test_keys_tell_all_apart(self, setting: Setting, ca_file: Path) -> None:
+        """No server name makes a key that another has."""
+        store = resume_sessions(setting.client_context, Store())
+        resumed(setting)
+        key = store.put_in[-1][0]
+        resumed(setting, key.replace(" ", ":")[-60:])
+        assert len({key for key, _ in store.put_in}) == 2
+
+
+def _on_ssl(change: Callable[[ssl.SSLContext], object]) -> Callable[[Any, Any], None]:
+    def apply(context: Any, files: Any) -> None:
+        if not isinstance(context, ssl.SSLContext):
+            pytest.skip("only ssl has this")
+        change(context)
+
+    return apply
+
+
+def _on_pyopenssl(change: Callable[[Any], object]) -> Callable[[Any, Any], None]:
+    def apply(context: Any, files: Any) -> None:
+        if isinstance(context, ssl.SSLContext):
+            pytest.skip("only pyOpenSSL has this")
+        change(context)
+
+    return apply
+
+
+def _no_verification(context: Any, files: Any) -> None:
+    if isinstance(context, ssl.SSLContext):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.set_verify(SSL.VERIFY_NONE)
+
+
+def _set_time(context: Any) -> None:
+    context.get_cert_store().set_time(datetime.datetime.now() + datetime.timedelta(days=1))
+
+
+def _add_to_chain(context: Any, files: Any) -> None:
+    """The same certificate as another context, and one more that comes with it."""
+    path = Path(files["client"])
+    with_more = Path(files["other"]).with_name("with_more.pem")
+    with_more.write_bytes(path.read_bytes() + Path(files["other"]).read_bytes())
+    show_certificate(context, with_more)
+
+
+# What makes a context verify differently, or show another client certificate.
+CHANGES: dict[str, Callable[[Any, Any], None]] = {
+    "mode": _no_verification,
+    "trust anchors": lambda context, files: context.load_verify_locations(files["other"]),
+    "certificate": lambda context, files: show_certificate(context, files["client"]),
+    "certificate's chain": _add_to_chain,
+    "check_hostname": _on_ssl(lambda context: setattr(context, "check_hostname", True)),
+    "verify_flags": _on_ssl(lambda c: setattr(c, "verify_flags", ssl.VERIFY_X509_STRICT)),
+    "security level": _on_ssl(lambda context: context.set_ciphers("DEFAULT@SECLEVEL=1")),
+    "depth": _on_pyopenssl(lambda context: context.set_verify_depth(7)),
+    "store flags": _on_pyopenssl(
+        lambda context: context.get_cert_store().set_flags(crypto.X509StoreFlags.X509_STRICT)
+    ),
+    "store time": _on_pyopenssl(_set_time),
+}
+
+
+class TestVerification:
+    """A resumption verifies nothing: so what would verify differently resumes nothing."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path, client_file: Path) -> dict[str, str]:
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(str(other))
+        return {"other": str(other), "client": str(client_file)}
+
+    @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+    def test_changed(
+        self,
+        setting: Setting,
+        ca_file: Path,
+        files: dict[str, str],
+        change: Callable[[Any, Any], None],
+    ) -> None:
+        """One that is set up alike resumes what another one has left, but not with a change."""
+        store = MemorySessionStore()
+        for changes, expected in ((False, False), (False, True), (True, False), (True, True)):
+            setting.client_context = setting.make_client_context()
+            verify(setting.client_context, ca_file)
+            if changes:
+                change(setting.client_context, files)
+            resume_sessions(setting.client_context, store)
+            assert resumed(setting) == expected
+
+    def test_same_context(self, setting: Setting, files: dict[str, str]) -> None:
+        """What was got without verification is of no use once the same context verifies."""
+        if setting.library != "ssl":
+            pytest.skip("pyOpenSSL's contexts do not change any more")
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        verify(setting.client_context, Path(files["other"]))  # which does not know the server
+        with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
+            resumed(setting)
+
+    @pytest.mark.parametrize("when", ["in the handshake", "after it"])
+    def test_made_stricter_later(
+        self, library: str, when: str, server_file: Path, files: dict[str, str]
+    ) -> None:
+        """A connection that is made stricter on its way has not verified anything for that."""
+        if library == "ssl":
+            pytest.skip("connections of ssl verify as their context did")
+        setting = Setting(library, "1.3", server_file)
+        store = resume_sessions(setting.client_context, Store())
+        pair = setting.pair(server_name=NAME)
+        if when == "in the handshake":
+            pair.client.set_verify(SSL.VERIFY_PEER)
+            with contextlib.suppress(SSL.WantReadError):
+                pair.client.do_handshake()
+            pair.client.set_verify(SSL.VERIFY_NONE)
+        shake(pair)
+        pair.client.set_verify(SSL.VERIFY_PEER)
+        pair.client_reads()  # the tickets come now
+        close(pair)
+        pair = setting.pair(server_name=NAME)
+        pair.client.set_verify(SSL.VERIFY_PEER)
+        with pytest.raises(SSL.Error, match="certificate verify failed"):
+            pair.handshake()
+        assert store.taken == []
+
+    def test_certificate_that_is_over(
+        self, library: str, version: str, authority: trustme.CA, ca_file: Path, tmp_path: Path
+    ) -> None:
+        """No session outlives the certificate that was verified for it."""
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
+        issued = authority.issue_cert(NAME, not_after=until)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "short.pem"))
+        setting = Setting(library, version, tmp_path / "short.pem")
+        verify(setting.client_context, ca_file)
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        time.sleep(max(0.0, until.timestamp() - time.time()) + 1)
+        with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
+            resumed(setting)
+
+    def test_callbacks(self, library: str, version: str, server_file: Path) -> None:
+        """Sessions go from one connection to another only if both have the same callback."""
+        if library == "ssl":
+            pytest.skip("ssl has no verify callbacks")
+        setting = Setting(library, version, server_file)
+        store = MemorySessionStore()
+
+        def accept(*_: Any) -> bool:
+            return True
+
+        def accepts(context: Any) -> None:
+            context.set_verify(SSL.VERIFY_PEER, accept)
+
+        for _ in range(2):
+            fresh(setting, store, accepts)
+            assert [resumed(setting) for _ in range(2)] == [False, True]
+        fresh(setting, store, lambda context: context.set_verify(SSL.VERIFY_PEER))
+        with pytest.raises(SSL.Error, match="certificate verify failed"):
+            resumed(setting)
+        for expected in (False, True, True):
+            fresh(setting, store, accepts, alike=True)
+            assert resumed(setting) == expected
+
+    def test_connections_own_mode(
+        self, library: str, version: str, server_file: Path, files: dict[str, str]
+    ) -> None:
+        """``Connection.set_verify`` counts, and not what the context has."""
+        if library == "ssl":
+            pytest.skip("ssl sets no mode for a connection")
+        setting = Setting(library, version, server_file)
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        pair = setting.pair(server_name=NAME)
+        pair.client.set_verify(SSL.VERIFY_PEER)
+        with pytest.raises(SSL.Error, match="certificate verify failed"):
+            pair.handshake()
+
+    def test_renegotiation(self, setting12: Setting, files: dict[str, str]) -> None:
+        """What a renegotiation has verified is not known, so nothing of it is kept."""
+        if setting12.library == "ssl":
+            pytest.skip("ssl does not renegotiate")
+        store = resume_sessions(setting12.client_context, Store())
+        native.lib.set_options(pointer(setting12.server_context), 1 << 8)  # ALLOW_CLIENT_RENEG...
+        pair = setting12.pair(server_name=NAME).handshake()
+        put = len(store.put_in)
+        pair.client.set_verify(SSL.VERIFY_PEER)
+        pair.client.set_verify(SSL.VERIFY_NONE)
+        assert pair.client.renegotiate()
+        for step in (pair.client.do_handshake, lambda: pair.server.recv(1)) * 3:
+            with contextlib.suppress(SSL.WantReadError):
+                step()
+            pair.move()
+        talk(pair)
+        assert pair.client.total_renegotiations() == 1
+        assert len(store.put_in) == put
+
+
+class TestProgramsOwn:
+    """What the program does itself."""
+
+    def test_session_wins(self, setting: Setting) -> None:
+        """A session that the program sets is offered, and nobody can tell how it was verified."""
+        session = session_of(setting)
+        store = resume_sessions(setting.client_context, Store())
+        pair = setting.pair(session, server_name=NAME).handshake()
+        assert get_session(pair.client) is not None
+        assert session_reused(pair.client)
+        close(pair)
+        assert (store.put_in, store.taken) == ([], [])
+
+    def test_ciphers(self, setting12: Setting) -> None:
+        """A session is not offered if its cipher is not: a server ends such a handshake."""
+        store = MemorySessionStore()
+        for ciphers in ("ECDHE+AES256", "ECDHE+AES128"):
+            if setting12.library == "ssl":
+                fresh(setting12, store, methodcaller("set_ciphers", ciphers))
+            else:
+                fresh(setting12, store, methodcaller("set_cipher_list", ciphers.encode()))
+            assert not resumed(setting12)
+
+    @pytest.mark.parametrize("when", ["before", "after", "none"])
+    def test_info_callbacks(self, library: str, version: str, server_file: Path, when: str) -> None:
+        """pyOpenSSL's info callbacks go on as before, whenever they are set."""
+        if library == "ssl":
+            pytest.skip("ssl has none")
+        module: Any = SSL if library == "drop-in" else OpenSSL.SSL
+        setting = Setting(library, version, server_file)
+        context = setting.client_context = module.Context(SSL.TLS_METHOD)
+        setting.server_context.set_max_proto_version({"1.2": 0x303, "1.3": 0x304}[version])
+        seen: list[tuple[Any, int]] = []
+
+        def note(connection: Any, where: int, _: int) -> None:
+            seen.append((type(connection), where))
+
+        if when == "before":
+            context.set_info_callback(note)
+        resume_sessions(context)
+        if when == "after":
+            context.set_info_callback(note)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        starts = [kind for kind, where in seen if where & SSL.SSL_CB_HANDSHAKE_START]
+        assert starts == ([] if when == "none" else [module.Connection] * 2)
+
+    def test_info_callback_always_runs(
+        self, monkeypatch: pytest.MonkeyPatch, setting13: Setting, unraisable: Unraisable
+    ) -> None:
+        """A program's own runs also if ours is interrupted: some verify their server in it."""
+        if setting13.library == "ssl":
+            pytest.skip("ssl has none")
+        seen: list[int] = []
+
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        fresh(
+            setting13,
+            None,
+            lambda context: context.set_info_callback(lambda _, where, ret: seen.append(where)),
+        )
+        monkeypatch.setattr(client_sessions, "to_ssl", interrupted)
+        setting13.handshake()
+        assert any(where & SSL.SSL_CB_HANDSHAKE_DONE for where in seen)
+        assert {type(error) for error, _ in unraisable.seen} == {KeyboardInterrupt}
+
+    def test_foreign_info_callback(self, setting13: Setting) -> None:
+        """One that was not set with Python is not replaced."""
+        context = type(setting13.client_context)(
+            ssl.PROTOCOL_TLS_CLIENT if setting13.library == "ssl" else SSL.TLS_METHOD
+        )
+        native.lib.set_info_callback(pointer(context))
+        with pytest.raises(Error, match=r"^this context has an info callback that pyOpenSSL kn"):
+            resume_sessions(context)
+        assert native.lib.has_info_callback(pointer(context))
+
+
+class Bad:
+    """A store that does something else than it should."""
+
+    def __init__(self, on_take: Any = None, on_put: Any = None) -> None:
+        self.on_take, self.on_put = on_take, on_put
+        self.calls = 0
+
+    def _do(self, what: Any) -> Any:
+        self.calls += 1
+        return what() if callable(what) else what
+
+    def put(self, key: str, session: Session) -> None:
+        self._do(self.on_put)
+
+    def take(self, key: str) -> Any:
+        return self._do(self.on_take)
+
+
+def boom() -> None:
+    raise Boom("the session's key is 1234")
+
+
+class TestBadStores:
+    """No handshake fails for a store."""
+
+    @pytest.mark.parametrize("how", ["take", "put"])
+    def test_raises(
+        self, setting: Setting, caplog: pytest.LogCaptureFixture, how: str, unraisable: Unraisable
+    ) -> None:
+        """It is logged, without what it says, and a full handshake follows."""
+        store: Any = Bad(**{f"on_{how}": boom})
+        resume_sessions(setting.client_context, store)
+        assert [resumed(setting) for _ in range(2)] == [False, False]
+        assert store.calls
+        assert {record.levelno for record in caplog.records} == {logging.WARNING}
+        assert "the session store failed with Boom" in caplog.text
+        assert "1234" not in caplog.text
+        assert unraisable.seen == []
+
+    @pytest.mark.parametrize(
+        "wrong", ["session", b"session", 3, object(), pytest.param(ssl.SSLContext, id="class")]
+    )
+    def test_gives_no_session(
+        self, setting13: Setting, wrong: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        resume_sessions(setting13.client_context, Bad(on_take=lambda: wrong))
+        assert not resumed(setting13)
+        assert "TypeError" in caplog.text
+
+    def test_gives_the_wrong_session(self, setting: Setting, version: str) -> None:
+        """Another server's session, one of another version, one that is over or of no use."""
+        others = [Setting(setting.library, other, setting.server_file) for other in ("1.2", "1.3")]
+        wrong = [other.session() for other in others]
+        old = session_of(setting)
+        old.time = 1
+        wrong.append(old)
+        resume_sessions(setting.client_context, Bad(on_take=iter(wrong).__next__))
+        for _ in wrong:
+            assert not resumed(setting)
+
+    def test_gives_one_again_and_again(self, setting: Setting) -> None:
+        """A store that does not remove what it gives: libssl does not spoil its sessions."""
+        session = session_of(setting)
+        resume_sessions(setting.client_context, Bad(on_take=session.copy))
+        for _ in range(3):
+            assert resumed(setting, orderly=False)
+
+    def test_endless(self, setting: Setting) -> None:
+        """One that gives sessions of no use for ever is asked a bounded number of times."""
+        old = session_of(setting)
+        old.time = 1
+        store: Any = Bad(on_take=old)
+        resume_sessions(setting.client_context, store)
+        assert not resumed(setting)
+        assert store.calls < 100
+
+    def test_shakes_hands_itself(self, setting13: Setting, caplog: Any) -> None:
+        """A store that shakes hands on the connection that asks it is told not to."""
+        if setting13.library != "drop-in":
+            pytest.skip("others do not refuse it")
+        pairs: list[Any] = []
+        store: Any = Bad(on_take=lambda: pairs[-1].client.do_handshake())
+        resume_sessions(setting13.client_context, store)
+        pairs.append(setting13.pair(server_name=NAME))
+        assert not session_reused(pairs[-1].handshake().client)
+        assert "RuntimeError" in caplog.text
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+    def test_interrupted(
+        self, setting13: Setting, kind: type[BaseException], unraisable: Unraisable
+    ) -> None:
+        """What is no Exception is not lost: the connection raises it, or the hook gets it."""
+
+        def interrupt() -> None:
+            raise kind
+
+        resume_sessions(setting13.client_context, Bad(on_take=interrupt))
+        pair = setting13.pair(server_name=NAME)
+        if setting13.library == "drop-in":
+            with pytest.raises(kind):
+                pair.handshake()
+        else:
+            pair.handshake()
+            assert [type(error) for error, _ in unraisable.seen] == [kind]
+
+
+class TestLifetimes:
+    def test_context_goes_first(self, setting: Setting) -> None:
+        """Connections go on when their context is gone, and their tickets find their store."""
+        store = resume_sessions(setting.client_context, Store())
+        pair = setting.pair(server_name=NAME)
+        setting.client_context = None
+        gc.collect()
+        pair.handshake()
+        close(pair)
+        assert len(store.put_in) == setting.tickets
+
+    def test_context_is_freed(self, setting: Setting) -> None:
+        """Nothing holds a context, nor its store once the context is gone."""
+        context = weakref.ref(setting.client_context)
+        store = weakref.ref(resume_sessions(setting.client_context))
+        resumed(setting)
+        gc.collect()
+        gc.disable()
+        try:
+            setting.client_context = None
+            assert context() is None
+            assert store() is None
+        finally:
+            gc.enable()
+
+    def test_connection_in_the_middle(self, setting: Setting) -> None:
+        """A connection that ends in the middle of its handshake takes what it has with it."""
+        resume_sessions(setting.client_context)
+        resumed(setting)
+        for _ in range(3):
+            pair = setting.pair(server_name=NAME)
+            with contextlib.suppress(*ERRORS):
+                pair.client.do_handshake()
+            del pair
+        gc.collect()
+
+    def test_interpreter_exit(self, server_file: Path) -> None:
+        """A program may end with connections in any state."""
+        processes.run(
+            textwrap.dedent(
+                f"""
+                import ssl, threading
+                from openssl_tickets import resume_sessions
+                server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                server.load_cert_chain({str(server_file)!r})
+                client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+                resume_sessions(client)
+                def pair():
+                    a, b = ssl.MemoryBIO(), ssl.MemoryBIO()
+                    return (server.wrap_bio(a, b, server_side=True),
+                            client.wrap_bio(b, a, server_hostname="localhost"))
+                def steps():
+                    s, c = pair()
+                    for side in (c, s, c, s):
+                        try: side.do_handshake()
+                        except ssl.SSLWantReadError: pass
+                        yield s, c
+                left = []
+                for count in range(1, 5):
+                    steps_ = steps()
+                    left.append([next(steps_) for _ in range(count)][-1])
+                class AtExit:
+                    def __del__(self):
+                        for s, c in left:
+                            try: c.do_handshake(); c.read(1)
+                            except ssl.SSLError: pass
+                keep = AtExit()
+                def forever():
+                    while True:
+                        for _ in steps(): pass
+                threading.Thread(target=forever, daemon=True).start()
+                """
+            )
+        )
+
+
+class TestBadInput:
+    def test_servers_context(self) -> None:
+        """A context whose method is a server's has no clients; one of TLS_METHOD has."""
+        servers: list[Any] = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)]
+        servers += [module.Context(SSL.TLS_SERVER_METHOD) for module in (SSL, OpenSSL.SSL)]
+        for context in servers:
+            with pytest.raises(ValueError, match=r"^only clients offer sessions, and this context"):
+                resume_sessions(context)
+        for context in (SSL.Context(SSL.TLS_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)):
+            resume_sessions(context)
+
+    @pytest.mark.parametrize("missing", ["put", "take"])
+    def test_no_store(self, setting13: Setting, missing: str) -> None:
+        """A store without one of the methods is refused by name, and nothing is set."""
+
+        class Half:
+            pass
+
+        setattr(Half, {"put": "take", "take": "put"}[missing], print)
+        with pytest.raises(TypeError, match=rf"Half has no {missing}$"):
+            resume_sessions(setting13.client_context, Half())  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match=r"dict has no put$"):
+            resume_sessions(setting13.client_context, {})  # type: ignore[call-overload]
+
+    def test_server_asked(self, setting: Setting) -> None:
+        """A server's callbacks go on as before beside it."""
+        asked: list[Any] = []
+        set_session_ticket_callback(
+            setting.server_context,
+            None,
+            lambda *_: asked.append(1),
+        )
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        assert asked
+
+    def test_sets_again(self, setting: Setting) -> None:
+        """set_session in place of what is offered is refused once the handshake has begun."""
+        resume_sessions(setting.client_context)
+        session = session_of(setting)
+        pair = setting.pair(server_name=NAME)
+        with contextlib.suppress(*ERRORS):
+            pair.client.do_handshake()
+        with pytest.raises(ValueError, match="has begun"):
+            set_session(pair.client, session)
