@@ -1,39 +1,46 @@
-"""The command line: ``python -m openssl_tickets``, and what it can do."""
+"""The command line: ``openssl-tickets``, or ``python -m openssl_tickets``."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from openssl_tickets import OPENSSL_VERSION, __version__
 from openssl_tickets._cli.output import complain, printing
+from openssl_tickets._cli.parser import PROGRAM, Parser
 from openssl_tickets._native.errors import LibraryMismatchError
 
 # Each module is imported only when its command is run: they need more than --help does.
 _COMMANDS = {
-    "demo": "a pyOpenSSL server and the real openssl s_client show each feature; needs pyOpenSSL",
-    "doctor": "print which libssl pyOpenSSL, the standard ssl and this package use, and what to do",
+    "demo": "show each feature with a pyOpenSSL server and openssl s_client",
+    "doctor": "print which libssl each library uses, and what to do",
     "run": "run an unchanged program with pyOpenSSL on the system's libssl",
-    "keys": "make, show and rotate ticket key files of nginx, HAProxy, Apache and Envoy",
-    "serve": "a TLS server for scripts and for trying out, which tells each thing that happens",
+    "keys": "make, show and rotate ticket key files of four servers",
+    "serve": "run a TLS server that reports each ticket",
+    "probe": "ask a running server what it does with tickets",
     "inspect": "print what a session file holds, but not its secrets",
 }
 
 # Those that know what it means if their output cannot be written.
 _OWN_OUTPUT = ("run", "serve", "keys")
 
+_INTERRUPTED = 130  # what a shell says of a program that SIGINT has ended
+
 _EXAMPLES = """\
 examples:
-  python -m openssl_tickets demo
-  python -m openssl_tickets doctor
-  python -m openssl_tickets run server.py --port 4433
-  python -m openssl_tickets keys new ticket.key
-  python -m openssl_tickets serve --port 4433 --tickets 1
-  python -m openssl_tickets inspect session.pem
+  openssl-tickets demo
+  openssl-tickets doctor
+  openssl-tickets run server.py --port 4433
+  openssl-tickets keys new ticket.key
+  openssl-tickets serve --port 4433 --tickets 1
+  openssl-tickets probe localhost:4433 -n 48
+  openssl-tickets inspect session.pem
 
-`python -m openssl_tickets COMMAND --help` has more of them."""
+`openssl-tickets COMMAND --help` has more of them. `python -m openssl_tickets`
+is the same command."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,18 +53,33 @@ def main(arguments: Sequence[str]) -> int:
     except (ImportError, LibraryMismatchError) as error:  # of pyOpenSSL, which the demo needs
         complain(error)
         return 1
-    if name in _OWN_OUTPUT:
+    if name == "run":  # what the program raises is the program's
         return int(command(rest))
-    return printing(lambda: command(rest))
+    try:
+        if name in _OWN_OUTPUT:
+            return int(command(rest))
+        return printing(lambda: command(rest))
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return _INTERRUPTED
+
+
+def script() -> int:
+    """Is what ``openssl-tickets`` runs: the same as ``python -m openssl_tickets``."""
+    # Python has put the script's folder there; `run -m` looks for modules in the current one.
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        sys.path[0] = os.getcwd()
+    return main(sys.argv[1:])
 
 
 def _help(arguments: Sequence[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(
-        prog="python -m openssl_tickets",
-        description="Control of TLS session tickets through the system's libssl.",
+    parser = Parser(
+        prog=PROGRAM,
+        description="Controls TLS session tickets through the system's libssl.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    version = f"{PROGRAM} {__version__} ({OPENSSL_VERSION})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in _COMMANDS.items():
         commands.add_parser(name, help=text)

@@ -1,1 +1,1 @@
-"""The commands of `python -m openssl_tickets`."""
+"""The commands of `openssl-tickets`."""

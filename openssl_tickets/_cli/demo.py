@@ -2,14 +2,14 @@
 The demo: a real pyOpenSSL server, and the real ``openssl s_client`` as its client.
 
 Each step says what is to happen and looks at what s_client saw and at what the server's callbacks
-were told. Run it with ``python -m openssl_tickets demo``.
+were told. Run it with ``openssl-tickets demo``.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,12 +17,19 @@ from typing import Any, NamedTuple
 
 import openssl_tickets
 from openssl_tickets import OPENSSL_VERSION, SSL, ReceivedTicket, TicketReturn
-from openssl_tickets._cli.output import complain
+from openssl_tickets._cli.output import GREEN, RED, coloured, complain
+from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._testing.certificates import make_certificate
 from openssl_tickets._testing.server import TIMEOUT, TLSServer, read
 from openssl_tickets.s_client import SClient, SClientEnded, SClientError, SClientResult
 
 _REPLY = b"reply-after-the-tickets"
+
+_DESCRIPTION = """\
+Shows each feature with a pyOpenSSL server and the real openssl s_client. It
+needs pyOpenSSL."""
+
+_EPILOG = "exit status: 0 if each step went as expected, else 1"
 
 
 class Step(NamedTuple):
@@ -39,16 +46,12 @@ class Step(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that *arguments* name, and returns the exit status."""
-    argparse.ArgumentParser(
-        prog="python -m openssl_tickets demo",
-        description="A pyOpenSSL server and the real openssl s_client show each feature. It needs "
-        "pyOpenSSL.",
-        epilog="exit status: 0 if each step went as told, else 1",
-    ).parse_args(arguments)
+    parser_of("demo", description=_DESCRIPTION, epilog=_EPILOG).parse_args(arguments)
     try:
         return _demo()
     except SClientError as error:
-        complain(f"{error}\n{error.output}")
+        print(error.output)
+        complain(error)
     except (OSError, RuntimeError) as error:
         complain(error)
     return 1
@@ -186,8 +189,10 @@ def _table(steps: list[Step]) -> str:
     rows = [("", "step", "expected", "seen by OpenSSL")]
     rows += [("ok" if s.went_as_told else "FAILED", s.title, s.expected, s.seen) for s in steps]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    head, *lines = (
+        [cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows
+    )
+    for step, cells in zip(steps, lines, strict=True):
+        cells[0] = coloured(cells[0], GREEN if step.went_as_told else RED, sys.__stdout__)
+    title, *told = ("  ".join(cells).rstrip() for cells in [head, *lines])
+    return "\n".join([title, "-" * len(title), *told])

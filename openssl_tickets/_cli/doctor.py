@@ -1,9 +1,9 @@
-"""Tells which libssl each library of this Python is on: ``python -m openssl_tickets doctor``."""
+"""Tells which libssl each library of this Python is on: ``openssl-tickets doctor``."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -12,95 +12,144 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openssl_tickets._adapters import pyopenssl, stdlib
+from openssl_tickets._cli.output import GREEN, RED, YELLOW, coloured
+from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._native import shared_object
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
+_DESCRIPTION = """\
+Prints which libssl pyOpenSSL, the standard ssl and this package use, whether
+they match, and what to do."""
+
 _EPILOG = """\
-exit status: 0 if pyOpenSSL and ssl, as far as they are installed, are on the libssl of this package
-or can be put on it; 1 if one of them is broken, or is on ANOTHER libssl for good."""
+fields of --json:
+  openssl_tickets, openssl, libssl (a file), python, executable, ok, and
+  libraries: name, version, openssl, libssl, state, advice of pyOpenSSL and ssl
+"state" is "same", "can be put on the same", "another", "broken" or "not
+installed". A field is null if there is no value.
+
+exit status: 0 if pyOpenSSL and ssl, as far as they are installed, use the
+libssl of this package or can be put on it; 1 if one of them is broken, or
+cannot leave ANOTHER libssl; 2 if the command line is wrong."""
 
 FOR_PYOPENSSL = """\
 pyOpenSSL is on another libssl than openssl_tickets, and can be put on the same. Either
   - change `from OpenSSL import SSL` to `from openssl_tickets import SSL`,
   - or call openssl_tickets.use_system_openssl() before anything imports OpenSSL,
-  - or leave the program as it is, and start it with `python -m openssl_tickets run`."""
+  - or leave the program as it is, and start it with `openssl-tickets run`."""
 
-_SAME, _ANOTHER = "the same libssl", "ANOTHER libssl"
-_CAN_BE_PUT = "its own, and can be put on the same"
+# The states of a library, what is said of each, and in which colour.
+_SAME, _CAN_BE_PUT, _ANOTHER = "same", "can be put on the same", "another"
+_BROKEN, _NOT_INSTALLED = "broken", "not installed"
+_WORDS = {
+    _SAME: ("the same libssl", GREEN),
+    _CAN_BE_PUT: ("its own, and can be put on the same", YELLOW),
+    _ANOTHER: ("ANOTHER libssl", RED),
+    _BROKEN: ("broken", RED),
+}
 
 
 class Finding(NamedTuple):
     """What was found of one library, and what is to be done about it."""
 
-    text: str
+    name: str
+    state: str
+    version: str | None = None
+    openssl: str | None = None
+    libssl: str | None = None
     advice: str | None = None
     is_usable: bool = True
+
+    def text(self) -> str:
+        name = f"{self.name} {self.version}" if self.version else self.name
+        if self.state == _NOT_INSTALLED:
+            return f"{name}: {self.state}"
+        words, colour = _WORDS[self.state]
+        words = coloured(words, colour, sys.__stdout__)
+        if self.state == _BROKEN:
+            return f"{name}: {words}"
+        return f"{name}: {self.openssl}, in {self.libssl or 'an unknown file'} ({words})"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that *arguments* name, and returns the exit status."""
-    argparse.ArgumentParser(
-        prog="python -m openssl_tickets doctor",
-        description="Prints which libssl pyOpenSSL, the standard ssl and this package use, whether "
-        "they match, and what to do.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(arguments)
-    version = importlib.metadata.version("openssl_tickets")
+    parser = parser_of("doctor", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
     findings = (_pyopenssl(), _standard_ssl())
+    ok = all(finding.is_usable for finding in findings)
+    version = importlib.metadata.version("openssl_tickets")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    if options.json:
+        libraries = [finding._asdict() for finding in findings]
+        for library in libraries:
+            del library["is_usable"]  # "ok" says it
+        told = {
+            "openssl_tickets": version,
+            "openssl": OPENSSL_VERSION,
+            "libssl": shared_object.our_libssl(),
+            "python": python,
+            "executable": sys.executable,
+            "ok": ok,
+            "libraries": libraries,
+        }
+        print(json.dumps(told, indent=2))
+        return 0 if ok else 1
     advice = [finding.advice for finding in findings if finding.advice]
     print(
         f"openssl_tickets {version}: {OPENSSL_VERSION}, in {shared_object.our_libssl()}",
-        f"  on {platform.python_implementation()} {platform.python_version()}, {sys.executable}",
-        *(finding.text for finding in findings),
+        f"  on {python}, {sys.executable}",
+        *(finding.text() for finding in findings),
         "",
-        "\n\n".join(advice) or "Nothing is to be done.",
+        "\n\n".join(advice) or "There is nothing to do.",
         sep="\n",
     )
-    return 0 if all(finding.is_usable for finding in findings) else 1
+    return 0 if ok else 1
 
 
 def _pyopenssl() -> Finding:
     """What pyOpenSSL is on, or would be if it were imported now."""
     try:
-        name = f"pyOpenSSL {importlib.metadata.version('pyOpenSSL')}"
+        version = importlib.metadata.version("pyOpenSSL")
     except importlib.metadata.PackageNotFoundError:
-        return Finding("pyOpenSSL: not installed")
+        return Finding("pyOpenSSL", _NOT_INSTALLED)
     try:
-        name += f" with cryptography {importlib.metadata.version('cryptography')}"
+        version += f" with cryptography {importlib.metadata.version('cryptography')}"
         module: Any = sys.modules.get("OpenSSL._util")
         if module is None:
             from cryptography.hazmat.bindings.openssl.binding import Binding
 
             module = Binding()
     except Exception as error:
-        return _broken(name, error)
+        return _broken(version, error)
     matches = pyopenssl.is_our_libssl(module.lib)
-    version = module.ffi.string(module.lib.OpenSSL_version(0)).decode()
+    openssl = module.ffi.string(module.lib.OpenSSL_version(0)).decode()
     file = shared_object.file_of(module.lib.TLS_method())
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             use_system_openssl()
     except LibraryMismatchError as error:
-        text = _told(name, version, file, _SAME if matches else _ANOTHER)
+        state = _SAME if matches else _ANOTHER
         advice = f"pyOpenSSL cannot be put on this libssl here: {type(error).__name__}: {error}"
-        return Finding(text, advice, is_usable=False)
+        return Finding("pyOpenSSL", state, version, openssl, file, advice, is_usable=False)
     except Exception as error:  # what an import of pyOpenSSL raises can be anything
-        return _broken(name, error)
+        return _broken(version, error)
     remarks = [str(warning.message) for warning in caught]
     if not matches:
         remarks.append(FOR_PYOPENSSL)
-    text = _told(name, version, file, _SAME if matches else _CAN_BE_PUT)
-    return Finding(text, "\n\n".join(remarks) or None)
+    state = _SAME if matches else _CAN_BE_PUT
+    return Finding("pyOpenSSL", state, version, openssl, file, "\n\n".join(remarks) or None)
 
 
-def _broken(name: str, error: Exception) -> Finding:
+def _broken(version: str, error: Exception) -> Finding:
     return Finding(
-        f"{name}: broken",
-        "pyOpenSSL is installed, but it or its cryptography cannot be imported: "
+        "pyOpenSSL",
+        _BROKEN,
+        version,
+        advice="pyOpenSSL is installed, but it or its cryptography cannot be imported: "
         f"{type(error).__name__}: {error}\n"
         "Install both anew: pip install --force-reinstall pyOpenSSL cryptography",
         is_usable=False,
@@ -112,24 +161,24 @@ def _standard_ssl() -> Finding:
         import _ssl
         import ssl
     except ModuleNotFoundError:
-        return Finding("ssl: not installed")
+        return Finding("ssl", _NOT_INSTALLED)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        return Finding("ssl: broken", f"The standard ssl cannot be imported: {what}", False)
+        advice = f"The standard ssl cannot be imported: {what}"
+        return Finding("ssl", _BROKEN, advice=advice, is_usable=False)
     # Without a file it is a part of the interpreter itself.
     file = getattr(_ssl, "__file__", None)
     libssl = shared_object.libssl_of(file) if file else None
     ours = shared_object.our_libssl()
     matches = bool(libssl and ours and os.path.samefile(libssl, ours))
-    text = _told(
-        "ssl", ssl.OPENSSL_VERSION, libssl or file or sys.executable, _SAME if matches else _ANOTHER
+    found = Finding(
+        "ssl",
+        _SAME if matches else _ANOTHER,
+        openssl=ssl.OPENSSL_VERSION,
+        libssl=libssl or file or sys.executable,
     )
     try:
         stdlib.prove_same_libssl()
     except RuntimeError as error:  # of which LibraryMismatchError is one
-        return Finding(text, str(error), is_usable=False)
-    return Finding(text)
-
-
-def _told(name: str, version: str, file: str | None, whose: str) -> str:
-    return f"{name}: {version}, in {file or 'an unknown file'} ({whose})"
+        return found._replace(advice=str(error), is_usable=False)
+    return found

@@ -1,8 +1,7 @@
-"""Tells what a session file holds: ``python -m openssl_tickets inspect``."""
+"""Tells what a session file holds: ``openssl-tickets inspect``."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -12,51 +11,54 @@ from datetime import datetime, timezone
 from typing import Any
 
 from openssl_tickets._cli.output import complain
+from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._core.session import MAX_ENCODED, Session
 from openssl_tickets._testing.certificates import printable, subject
 
 _DESCRIPTION = """\
-Prints what a session file holds: one of `openssl s_client -sess_out` or `openssl sess_id`, or of
-Session.to_pem() or Session.to_der(). The secret that resumes the session, its ticket and its
-application data are printed with --secrets only."""
+Prints what a session file holds. `openssl s_client -sess_out`, `openssl
+sess_id`, Session.to_pem() and Session.to_der() write such files. The secret
+that resumes the session, its ticket and its application data are printed only
+with --secrets."""
 
 _EPILOG = """\
 examples:
   openssl s_client -connect localhost:4433 -ign_eof -sess_out session.pem
-  python -m openssl_tickets inspect session.pem
-  python -m openssl_tickets inspect --json session.pem
-  python -m openssl_tickets inspect --secrets - < session.pem
+  openssl-tickets inspect session.pem
+  openssl-tickets inspect --json session.pem
+  openssl-tickets inspect --secrets - < session.pem
 
-"valid" says whether the session's time is over, by the clock of this machine; only the server knows
-whether it still takes the ticket. A server's own session has application data, and no ticket; a
-client's has a ticket, in which the data is encrypted. The key name is the first 16 bytes of the
-ticket: servers with OpenSSL put it there.
+"valid" compares the session's lifetime with this machine's clock. Only the
+server knows whether it still takes the ticket.
 
-fields of --json, null where there is none:
-  file, format (pem, der), encoded_size, protocol, cipher, created, lifetime (seconds), expires,
-  valid, lifetime_hint, timeout, resumes (ticket, session id), has_ticket, ticket_size, key_name,
-  session_id, server_name, alpn, max_early_data, appdata_size,
-  peer_certificate (subject, sha256, size); with --secrets also secret, ticket and appdata, in
-  hexadecimal. Times are seconds since the Epoch.
+A client's session has a ticket, and the application data is encrypted in it. A
+server's session has the application data, and no ticket. The key name is the
+first 16 bytes of the ticket: servers with OpenSSL put it there.
 
-exit status: 0; 1 if the file could not be read, or holds no session; 2 for a wrong command line."""
+fields of --json, null if there is no value:
+  file, format (pem, der), encoded_size, protocol, cipher, created, lifetime
+  (seconds), expires, valid, lifetime_hint, timeout, resumes (ticket, session
+  id), has_ticket, ticket_size, key_name, session_id, server_name, alpn,
+  max_early_data, appdata_size, peer_certificate (subject, sha256, size)
+With --secrets there are also secret, ticket and appdata, in hexadecimal. Times
+are seconds since the Epoch.
+
+exit status: 0; 1 if the file cannot be read or holds no session; 2 if the
+command line is wrong."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that *arguments* name, and returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m openssl_tickets inspect",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of("inspect", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument(
+        "file", metavar="FILE", help="the session, PEM or DER; - for standard input"
     )
-    parser.add_argument("file", metavar="FILE", help="the session, PEM or DER; - for the input")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--secrets",
         action="store_true",
-        help="print the secret, the ticket and the application data too: who has them can resume "
-        "the session, and read it where it was resumed without a key exchange",
+        help="print the secret, the ticket and the application data too. Keep them as safe as a "
+        "private key: they resume the session, and may decrypt it",
     )
     options = parser.parse_args(arguments)
     try:

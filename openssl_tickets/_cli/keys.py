@@ -1,4 +1,4 @@
-"""Makes, shows and rotates ticket key files: ``python -m openssl_tickets keys``."""
+"""Makes, shows and rotates ticket key files: ``openssl-tickets keys``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import sys
 import time
@@ -13,6 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
+from openssl_tickets._cli.output import complain
+from openssl_tickets._cli.parser import number, parser_of
 from openssl_tickets._core.ticket_keys import TicketKey
 from openssl_tickets.ticket_key_files import TicketKeyFileWarning, save_ticket_keys
 from openssl_tickets.ticket_key_files.files import numbered, read_files
@@ -24,34 +27,35 @@ _LOCK_TIMEOUT = 10.0  # seconds
 _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 _DESCRIPTION = """\
-Makes, shows and rotates files of TLS session ticket keys, for nginx, HAProxy, Apache, Envoy, and
-for servers in Python. Only names of keys are ever printed. New files have mode 0600. A file that is
-replaced is replaced as a whole, and keeps its owner, its group, and what these two may do."""
+Makes, shows and rotates files of TLS session ticket keys for nginx, HAProxy,
+Apache, Envoy, and for servers in Python. It prints the names of keys, and never
+a key. New files have mode 0600. A file is replaced in one step, and keeps its
+owner, its group, and what these two may do."""
 
 _EXAMPLES = """\
 examples:
-  python -m openssl_tickets keys new /etc/nginx/ticket.key
-  python -m openssl_tickets keys rotate --keep 2 /etc/nginx/ticket.key && nginx -s reload
-  python -m openssl_tickets keys show /etc/nginx/ticket.key
-  python -m openssl_tickets keys new --format haproxy /etc/haproxy/tickets.keys
+  openssl-tickets keys new /etc/nginx/ticket.key
+  openssl-tickets keys rotate --keep 2 /etc/nginx/ticket.key && nginx -s reload
+  openssl-tickets keys show /etc/nginx/ticket.key
+  openssl-tickets keys new --format haproxy /etc/haproxy/tickets.keys
 
-exit status: 0; 1 if a file could not be read or written; 2 for a wrong command line. If a key was
-made, the status is 0 even if nobody reads the output any more."""
+exit status: 0; 1 if a file could not be read or written; 2 if the command line
+is wrong. If a key was made, the status is 0 even if nobody reads the output."""
 
 _ROTATE = """\
-nginx and Envoy have one key per file: the key in FILE goes to FILE.1, that of FILE.1 to FILE.2, and
-so on, and a new one into FILE. The server's configuration names FILE first, then FILE.1 and so on,
-as soon as they are there. At no time is a key missing that is to stay, and what was broken off may
-be begun anew.
+nginx and Envoy have one key per file. The key in FILE goes to FILE.1, that of
+FILE.1 to FILE.2, and so on, and a new key goes into FILE. The server's
+configuration names FILE first, then FILE.1 and so on. A key that is to stay is
+in a file at any moment. If a rotation was interrupted, run it again.
 
-HAProxy has one file: its first line goes, and a new key comes last. HAProxy encrypts with the last
-but one, so the new key encrypts only after the rotation after this: by then every host should have
-this file.
+HAProxy has one file. Its first line is removed, and a new key is added at the
+end. HAProxy encrypts with the last key but one, so the new key encrypts only
+after the next rotation. Copy this file to every host before that.
 
-Apache has one key: after it has restarted, tickets that it has issued before are of no use.
+Apache has one key. After a restart it does not take its older tickets.
 
-A new key is of the size of the one before. Tell the server to reload; servers in Python that use
-watch_ticket_keys() notice by themselves."""
+A new key has the size of the one before. Tell the server to reload. Servers in
+Python that use watch_ticket_keys() notice the change themselves."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.aes not in (None, *(layout.aes for layout in format.layouts)):
         parser.error(f"{options.format} has no keys for AES-{options.aes}")
     if options.run is _rotate and options.keep is not None and not format.has_sets:
-        number = len(format.roles)
-        has = "one key" if number == 1 else f"{number} keys"
+        count = len(format.roles)
+        has = "one key" if count == 1 else f"{count} keys"
         parser.error(f"--keep is of no use for {options.format}, which has {has}")
     with warnings.catch_warnings():
         warnings.simplefilter("always", TicketKeyFileWarning)
@@ -72,14 +76,18 @@ def main(arguments: Sequence[str]) -> int:
             with contextlib.nullcontext() if options.run is _show else _locked(options.file):
                 files = options.run(options, format)
         except FileExistsError as error:
-            _say(sys.stderr, f"error: {error}; --force replaces it")
+            complain(f"{error}; --force replaces it")
             return 1
         except (OSError, ValueError) as error:
-            _say(sys.stderr, f"error: {error}")
+            complain(error)
             return 1
-    is_read = _say(sys.stdout, *_lines(files, format))
+    keys = _told(files, format)
+    if options.run is _show and options.json:
+        is_read = _say(sys.stdout, json.dumps({"format": options.format, "keys": keys}, indent=2))
+    else:
+        is_read = _say(sys.stdout, *map("{file}: {name} AES-{aes} {role}".format_map, keys))
     if options.run is _show and not is_read:
-        _say(sys.stderr, "error: the output could not be written")
+        complain("the output could not be written")
         return 1
     # A key that was made is a success, whoever hears of it: a script that was told otherwise would
     # not reload the server, and rotate again.
@@ -89,18 +97,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m openssl_tickets keys",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("keys", description=_DESCRIPTION, epilog=_EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="new|show|rotate")
 
     def add(name: str, run: Callable[..., Any], help: str, **more: Any) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter, **more
-        )
+        command = commands.add_parser(name, help=help, **more)
         command.set_defaults(run=run)
         command.add_argument(
             "--format",
@@ -128,31 +129,29 @@ def _parser() -> argparse.ArgumentParser:
         "show",
         _show,
         "print the names of the keys",
-        description="Prints the names of the keys in FILE (and FILE.1, FILE.2, ...), and which of "
-        "them encrypts.",
+        description="Prints the names of the keys in FILE (and FILE.1, FILE.2, ...), and which\n"
+        "of them encrypts.",
+    ).add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object: format, and keys, each with file, name, aes (bits) and role "
+        "(encrypts, encrypts next, decrypts)",
     )
     rotate = add(
         "rotate",
         _rotate,
         "put a new key in, and keep older ones",
-        description="Puts a new key in, and keeps older ones, so that tickets stay good.",
+        description="Adds a new key, and keeps older ones, so that older tickets stay valid.",
         epilog=_ROTATE,
     )
     rotate.add_argument(
         "--keep",
-        type=_number,
+        type=number(0, 999),
         metavar="N",
         help=f"how many older keys of nginx's or Envoy's stay (default: {_KEEP}); the files of "
         "those that go are removed",
     )
     return parser
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 1000:
-        raise argparse.ArgumentTypeError("from 0 to 999")
-    return number
 
 
 # The commands return the keys of each file, as they are now.
@@ -183,7 +182,7 @@ def _rotate(options: argparse.Namespace, format: Format) -> _Files:
 def _save(options: argparse.Namespace, keys: list[TicketKey], overwrite: bool = True) -> _Files:
     save_ticket_keys(options.format, options.file, keys, overwrite=overwrite)
     if FORMATS[options.format].has_sets:
-        return {numbered(options.file, number): [key] for number, key in enumerate(keys)}
+        return {numbered(options.file, place): [key] for place, key in enumerate(keys)}
     return {options.file: keys}
 
 
@@ -219,10 +218,13 @@ def _random_key(secret_len: int) -> TicketKey:
     return TicketKey(os.urandom(16), os.urandom(secret_len), os.urandom(secret_len))
 
 
-def _lines(files: _Files, format: Format) -> Iterator[str]:
-    for number, (file, keys) in enumerate(files.items()):
-        for role, key in zip(("decrypts",) if number else format.roles, keys, strict=True):
-            yield f"{file}: {key.name.hex()} AES-{8 * len(key.aes_key)} {role}"
+def _told(files: _Files, format: Format) -> list[dict[str, Any]]:
+    """Returns what may be told of the keys in *files*."""
+    return [
+        {"file": file, "name": key.name.hex(), "aes": 8 * len(key.aes_key), "role": role}
+        for place, (file, keys) in enumerate(files.items())
+        for role, key in zip(("decrypts",) if place else format.roles, keys, strict=True)
+    ]
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

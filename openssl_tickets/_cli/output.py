@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO, cast
 
+RED, GREEN, YELLOW = 31, 32, 33
+
 
 def printing(command: Callable[[], int]) -> int:
     """
@@ -32,8 +34,28 @@ def printing(command: Callable[[], int]) -> int:
 
 
 def complain(error: object) -> None:
-    """Prints an error on standard error, if there is one."""
-    _write(sys.stderr, f"error: {error}\n")
+    """Prints an error on one line of standard error, if there is a standard error."""
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    _write(sys.stderr, f"{coloured('error:', RED, sys.stderr)} {text}\n")
+
+
+def coloured(text: str, colour: int, stream: TextIO | None) -> str:
+    """
+    Returns *text* in a *colour*, if *stream* is a terminal and the user has not set ``NO_COLOR``.
+
+    ``printing`` stands in for standard output, so name the real one: ``sys.__stdout__``.
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(stream):
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Returns whether *stream* is a terminal; a closed one is not."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
 
 
 def _write(stream: TextIO | None, text: str) -> OSError | None:

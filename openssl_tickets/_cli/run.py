@@ -1,19 +1,24 @@
-"""Runs an unchanged program on the system's libssl: ``python -m openssl_tickets run``."""
+"""Runs an unchanged program on the system's libssl: ``openssl-tickets run``."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 
 from openssl_tickets._cli.output import complain, printing
+from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._system_openssl.run import run_module, run_script
 from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
 _EXAMPLES = """\
 examples:
-  python -m openssl_tickets run server.py --port 4433
-  python -m openssl_tickets run -m twisted web --listen=ssl:4433:privateKey=server.pem"""
+  openssl-tickets run server.py --port 4433
+  openssl-tickets run -m twisted web --listen=ssl:4433:privateKey=server.pem"""
+
+_DESCRIPTION = """\
+Runs what `python SCRIPT` or `python -m MODULE` would run, with pyOpenSSL on the
+system's libssl. The processes that the program forks or starts with
+multiprocessing are on it too. Other programs that it starts are not."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,14 +42,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _help(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m openssl_tickets run",
+    parser = parser_of(
+        "run",
         usage="%(prog)s [-h] SCRIPT [ARGS] | -m MODULE [ARGS]",
-        description="Runs what `python SCRIPT` or `python -m MODULE` would, with pyOpenSSL on the "
-        "system's libssl. So are the processes that it forks, or starts with multiprocessing; "
-        "other programs that it starts are not.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if list(arguments) not in ([], ["-m"]):
         parser.parse_args(arguments)

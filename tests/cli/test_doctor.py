@@ -1,7 +1,8 @@
-"""``python -m openssl_tickets doctor`` names each library's libssl, and what to do."""
+"""``openssl-tickets doctor`` names each library's libssl, and what to do."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -79,6 +80,36 @@ def test_names_each_librarys_libssl(packages: Packages, plain_openssl: str, is_s
     assert standard.startswith(f"ssl: {ssl.OPENSSL_VERSION}, in ")
 
 
+def test_json(packages: Packages, is_same: bool) -> None:
+    """With --json it says the same as without."""
+    _, text = run(packages)
+    result = packages.python("-m", "openssl_tickets", "doctor", "--json")
+    found = json.loads(result.stdout)
+    assert (result.returncode, found["ok"]) == (0, True)
+    assert found["openssl"] == openssl_tickets.OPENSSL_VERSION
+    assert text.startswith(
+        f"openssl_tickets {found['openssl_tickets']}: {found['openssl']}, in {found['libssl']}\n"
+        f"  on {found['python']}, {found['executable']}\n"
+    )
+    theirs, standard = found["libraries"]
+    assert (theirs["name"], standard["name"]) == ("pyOpenSSL", "ssl")
+    assert theirs["state"] == ("same" if is_same else "can be put on the same")
+    for each in found["libraries"]:
+        assert f": {each['openssl']}, in {each['libssl']} (" in text
+        assert (each["advice"] or "") in text
+
+
+def test_json_of_what_is_broken(packages: Packages) -> None:
+    """With --json what is broken has a state and an advice, and the status is 1 too."""
+    packages.remove("cryptography")
+    result = packages.python("-m", "openssl_tickets", "doctor", "--json")
+    found = json.loads(result.stdout)
+    theirs = found["libraries"][0]
+    assert (result.returncode, found["ok"], theirs["state"]) == (1, False, "broken")
+    assert (theirs["openssl"], theirs["libssl"]) == (None, None)
+    assert "pip install" in theirs["advice"]
+
+
 def test_after_use_system_openssl(packages: Packages) -> None:
     """A program that has pyOpenSSL on the system's libssl has nothing to do."""
     _, output = run(packages, "import openssl_tickets.SSL")
@@ -102,7 +133,7 @@ def test_nothing_else_is_installed(packages: Packages) -> None:
         "pyOpenSSL: not installed",
         "ssl: not installed",
         "",
-        "Nothing is to be done.",
+        "There is nothing to do.",
     ]
 
 

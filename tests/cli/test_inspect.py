@@ -1,4 +1,4 @@
-"""``python -m openssl_tickets inspect``, through the shell, with files of the real s_client."""
+"""``openssl-tickets inspect``, through the shell, with files of the real s_client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.shell import sh
 pytestmark = pytest.mark.slow
 
 MAKE = (
-    "rm -f events; python -m openssl_tickets serve --tls {tls} --connections 1 > events &\n"
+    "rm -f events; openssl-tickets serve --tls {tls} --connections 1 > events &\n"
     "until [ -s events ]; do sleep 0.02; done\n"
     "port=$(sed -n 's/.*\"port\": \\([0-9]*\\).*/\\1/p' events)\n"
     "openssl s_client -connect localhost:$port -servername localhost -ign_eof -sess_out s.pem "
@@ -35,7 +35,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def inspect(folder: Path, arguments: str = "s.pem") -> dict[str, Any]:
-    output, errors = sh(f"python -m openssl_tickets inspect --json {arguments}", folder)
+    output, errors = sh(f"openssl-tickets inspect --json {arguments}", folder)
     assert errors == ""
     fields: dict[str, Any] = json.loads(output)
     return fields
@@ -71,8 +71,8 @@ def test_secrets_only_when_asked(folder: Path) -> None:
     secret = found[1].lower()
     ticket = Session.from_pem((folder / "s.pem").read_bytes()).ticket.hex()
     for arguments in ("s.pem", "--json s.pem"):
-        plain, _ = sh(f"python -m openssl_tickets inspect {arguments}", folder)
-        shown, _ = sh(f"python -m openssl_tickets inspect --secrets {arguments}", folder)
+        plain, _ = sh(f"openssl-tickets inspect {arguments}", folder)
+        shown, _ = sh(f"openssl-tickets inspect --secrets {arguments}", folder)
         assert secret not in plain
         assert ticket[32:64] not in plain  # what comes after the key's name
         assert secret in shown
@@ -91,12 +91,12 @@ def test_der_and_standard_input(folder: Path) -> None:
 
 def test_text(folder: Path) -> None:
     """For people it says what is resumed, and until when."""
-    output, _ = sh("python -m openssl_tickets inspect s.pem", folder)
+    output, _ = sh("openssl-tickets inspect s.pem", folder)
     fields = inspect(folder)
     assert f"a {fields['protocol']} connection with localhost, by its ticket" in output
     assert re.search(r"^expires: .* after \d+ seconds: still valid$", output, re.M)
     assert re.search(rf"^key name: +{fields['key_name']}$", output, re.M)
-    sh("python -m openssl_tickets inspect s.pem | head -n 1", folder)
+    sh("openssl-tickets inspect s.pem | head -n 1", folder)
 
 
 def test_session_of_ours(tmp_path: Path, server_context: Any, client_context: Any) -> None:
@@ -114,7 +114,7 @@ def test_session_of_ours(tmp_path: Path, server_context: Any, client_context: An
     assert (fields["lifetime_hint"], fields["ticket_size"]) == (None, 0)
     assert b"SECRETDATA".hex() not in json.dumps(fields)
     assert inspect(tmp_path, "--secrets s.der")["appdata"] == b"SECRETDATA".hex()
-    output, _ = sh("python -m openssl_tickets inspect s.der", tmp_path)
+    output, _ = sh("openssl-tickets inspect s.der", tmp_path)
     assert re.search("^expires: .*1970-01-01 00:16:50 UTC, after 10 seconds: over$", output, re.M)
 
 
@@ -138,7 +138,7 @@ def test_bad_file(tmp_path: Path, server_file: Path, make: str, message: str) ->
     shutil.copy(server_file, tmp_path / "server.pem")
     if "s.pem" in make:
         sh(MAKE.format(tls="1.3"), tmp_path)
-    output, errors = sh(f"{make}\npython -m openssl_tickets inspect x", tmp_path, status=1)
+    output, errors = sh(f"{make}\nopenssl-tickets inspect x", tmp_path, status=1)
     assert output == ""
     assert errors.startswith("error: ")
     assert message in errors
@@ -147,9 +147,9 @@ def test_bad_file(tmp_path: Path, server_file: Path, make: str, message: str) ->
 
 def test_usage_and_help(folder: Path) -> None:
     """Without a file it is a usage error; each example of the help works."""
-    sh("python -m openssl_tickets inspect", folder, status=2)
-    text, _ = sh("python -m openssl_tickets inspect --help", folder)
-    examples = re.findall(r"^  python -m openssl_tickets inspect .*$", text, re.M)
+    sh("openssl-tickets inspect", folder, status=2)
+    text, _ = sh("openssl-tickets inspect --help", folder)
+    examples = re.findall(r"^  openssl-tickets inspect .*$", text, re.M)
     assert len(examples) == 3
     for example in examples:
         output, _ = sh(example.replace("session.pem", "s.pem"), folder)

@@ -1,8 +1,9 @@
-"""``python -m openssl_tickets keys`` makes, shows and rotates ticket key files, as a user would."""
+"""``openssl-tickets keys`` makes, shows and rotates ticket key files, as a user would."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import stat
@@ -122,7 +123,9 @@ class TestNew:
     def test_usage(self, file: Path, arguments: list[str], message: str) -> None:
         """A wrong command line is refused with status 2, and nothing is written."""
         given = [file if argument == "FILE" else argument for argument in arguments]
-        assert message in keys(*given, status=2)[1]
+        errors = keys(*given, status=2)[1]
+        assert message in errors
+        assert errors.count("\n") == 1
         assert os.listdir(file.parent) == []
 
 
@@ -140,6 +143,18 @@ class TestShow:
             f"{file}.2: {names[2]} {size} decrypts\n",
             "",
         )
+
+    @pytest.mark.parametrize("program", FORMATS)
+    def test_json(self, file: Path, program: TicketKeyFormat) -> None:
+        """With --json it says the same as without."""
+        keys("new", "--format", program, file)
+        keys("rotate", "--format", program, file)
+        found = json.loads(keys("show", "--format", program, "--json", file)[0])
+        assert found["format"] == program
+        lines = ["{file}: {name} AES-{aes} {role}\n".format(**key) for key in found["keys"]]
+        assert "".join(lines) == keys("show", "--format", program, file)[0]
+        names = [key.name.hex() for key in load_ticket_keys(program, file)]
+        assert [key["name"] for key in found["keys"]] == names
 
     def test_haproxy(self, file: Path) -> None:
         """Of HAProxy's keys the next is shown too."""
@@ -436,12 +451,12 @@ class TestHelp:
     def test_examples(self, tmp_path: Path) -> None:
         """The examples in the help work as they are written, on other files."""
         output, _ = keys("-h")
-        examples = re.findall(r"^  python (-m openssl_tickets keys .*)$", output, re.MULTILINE)
+        examples = re.findall(r"^  openssl-tickets (keys .*)$", output, re.MULTILINE)
         assert len(examples) == 4
         for example in examples:
-            command = example.replace("/etc/", f"{tmp_path}/").partition(" && ")[0].split()
+            _, *command = example.replace("/etc/", f"{tmp_path}/").partition(" && ")[0].split()
             Path(command[-1]).parent.mkdir(exist_ok=True)
-            subprocess.run([sys.executable, "-I", *command], check=True, timeout=60)
+            keys(*command)
 
     def test_is_named(self) -> None:
         """The package's own help names the command."""

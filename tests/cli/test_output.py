@@ -30,7 +30,7 @@ def folder(tmp_path: Path, server_file: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_output_that_fails(folder: Path, command: str) -> None:
     """It is an error only if it cannot be written; there is never a traceback."""
-    command = f"python -m openssl_tickets {command}"
+    command = f"openssl-tickets {command}"
     for output, status, message in (
         (">&-", 0, ""),
         (">&- 2>&-", 0, ""),
@@ -54,7 +54,7 @@ def test_output_that_fails(folder: Path, command: str) -> None:
 )
 def test_error(folder: Path, arguments: str, message: str) -> None:
     """An error is a line on standard error, and goes nowhere else if that is closed."""
-    command = f"python -m openssl_tickets {arguments}"
+    command = f"openssl-tickets {arguments}"
     assert sh(command, folder, status=1) == ("", message)
     for errors in ("2>&-", "2> /dev/full"):
         assert sh(f"{command} {errors}", folder, status=1) == ("", "")

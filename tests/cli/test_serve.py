@@ -1,4 +1,4 @@
-"""``python -m openssl_tickets serve``, through the shell, with the real ``openssl s_client``."""
+"""``openssl-tickets serve``, through the shell, with the real ``openssl s_client``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -54,7 +55,7 @@ def serve(tmp_path: Path) -> Serve:
     ) -> tuple[list[dict[str, Any]], str, str]:
         printed, _ = sh(
             "rm -f events\n"
-            f"python -m openssl_tickets serve {options} > events 2> errors & server=$!\n"
+            f"openssl-tickets serve {options} > events 2> errors & server=$!\n"
             "until [ -s events ]; do kill -0 $server || break; sleep 0.02; done\n"
             "port=$(sed -n 's/.*\"port\": \\([0-9]*\\).*/\\1/p' events)\n"
             f"{script}\n{end}\nwait $server",
@@ -222,7 +223,7 @@ class TestKeys:
         events, _, _ = serve(
             "--connections 2 --keys k",
             visits("-sess_out s.pem")
-            + "\npython -m openssl_tickets keys rotate k > rotated; sleep 2\n"
+            + "\nopenssl-tickets keys rotate k > rotated; sleep 2\n"
             + visits("-sess_in s.pem"),
         )
         before, *_, after = [each["key_name"] for each in of(events, "ticket")]
@@ -498,7 +499,7 @@ class TestEnd:
 
     def test_closed_from_the_start(self, tmp_path: Path) -> None:
         """It does not serve if its standard output is closed, and says so if it can."""
-        command = "python -m openssl_tickets serve >&-"
+        command = "openssl-tickets serve >&-"
         message = "error: nobody reads the events: the standard output is closed\n"
         assert sh(command, tmp_path, status=1) == ("", message)
         assert sh(f"{command} 2>&-", tmp_path, status=1) == ("", "")
@@ -610,6 +611,86 @@ CANNOT_SERVE = [
 ]
 
 
+class TestForPeople:
+    def test_terminal(self, tmp_path: Path) -> None:
+        """On a terminal it tells the same in words, with a line that connects to it."""
+        shown, told = _on_a_terminal(tmp_path, "--connections 2 --appdata alice --tickets 1")
+        assert "event" not in shown
+        name = re.findall("new ticket: key ([0-9a-f]{32}), carries 'alice'", shown)
+        assert re.search(r"#1 full handshake, TLSv1.3, TLS_AES_256_GCM_SHA384", shown)
+        assert re.search(r"#2 resumed, TLSv1.3", shown)
+        assert f"#2   ticket used: key {name[0]}, SUCCESS_RENEW, answer OpenSSL's" in shown
+        assert "#1 closed: 1 ticket, 0 bytes received, 15 sent" in shown
+        assert shown.endswith("Stopped (connections), connections: 2\n")
+        # It was the line as it stood there that connected.
+        assert "Verify return code: 0 (ok)" in told
+
+    def test_what_clients_send(self, tmp_path: Path) -> None:
+        """What a client has sent cannot steer the terminal."""
+        command = " -servername 'a\033[31mb'"
+        shown, _ = _on_a_terminal(tmp_path, "--connections 2", command, NO_COLOR="1")
+        assert "\x1b" not in shown
+        assert r", for a\x1b[31mb" in shown
+
+    @pytest.mark.parametrize("variable", ["", "NO_COLOR"])
+    def test_colours(self, tmp_path: Path, variable: str) -> None:
+        """There are colours on a terminal, and none if NO_COLOR is set."""
+        environment = {"NO_COLOR": "1"} if variable else {}
+        shown, _ = _on_a_terminal(tmp_path, "--connections 2", **environment)
+        assert ("\x1b[32m#2   ticket used: " in shown) == (not variable)
+        assert ("\x1b" in shown) == (not variable)
+
+    def test_json(self, tmp_path: Path) -> None:
+        """With --json there is JSON on a terminal too."""
+        shown, _ = _on_a_terminal(tmp_path, "--connections 2 --json")
+        events = [json.loads(line)["event"] for line in shown.splitlines()]
+        assert (events[0], events[-1]) == ("listening", "stopped")
+
+
+def _on_a_terminal(
+    folder: Path, options: str, more: str = "", **environment: str
+) -> tuple[str, str]:
+    """Runs a server on a terminal for two visits; returns what it shows, and what s_client told."""
+    ours, theirs = os.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    shown = b""
+
+    def read_until(pattern: str) -> Any:
+        nonlocal shown
+        while not (found := re.search(pattern, shown.decode())):
+            assert select.select([ours], [], [], TIMEOUT)[0], shown
+            shown += os.read(ours, 1 << 16)
+        return found
+
+    with subprocess.Popen(
+        [sys.executable, "-I", "-m", "openssl_tickets", "serve", *options.split()],
+        env={**inherited, "TERM": "xterm", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        try:
+            os.close(theirs)
+            found = read_until(r"Connect: (.*)\r\n|(\{.*listening.*\})\r\n")
+            line = found[1]
+            if line is None:
+                event = json.loads(found[2])
+                line = f"openssl s_client -connect 127.0.0.1:{event['port']} -ign_eof"
+            told = "".join(
+                sh(f"{line} {file} {more} < /dev/null", folder)[0]
+                for file in ("-sess_out s.pem", "-sess_in s.pem")
+            )
+            read_until(r"connections|stopped[^\n]*\n")
+            assert process.wait(TIMEOUT) == 0
+            with contextlib.suppress(OSError):  # EIO at the end
+                while data := os.read(ours, 1 << 16):
+                    shown += data
+        finally:
+            process.kill()
+            os.close(ours)
+    return shown.decode().replace("\r\n", "\n"), told
+
+
 class TestFailures:
     @pytest.mark.parametrize(
         ("library", "options", "status", "message"),
@@ -625,7 +706,7 @@ class TestFailures:
         status: int,
         message: str,
     ) -> None:
-        """A wrong command line, and what cannot be served, is said, in one line if it is ours."""
+        """A wrong command line, and what cannot be served, is said in one line."""
         shutil.copy(server_file, tmp_path / "server.pem")
         for name, content in FILES.items():
             (tmp_path / name).write_text(content)
@@ -634,14 +715,13 @@ class TestFailures:
             sh(locked, tmp_path)
         with socket.create_server(("127.0.0.1", 0)) as plain:
             options = options.format(taken=plain.getsockname()[1])
-            command = f"python -m openssl_tickets serve --library {library} {options}"
+            command = f"openssl-tickets serve --library {library} {options}"
             output, errors = sh(command, tmp_path, status=status)
         assert output == ""
         assert message in errors.lower()
         assert "Traceback" not in errors
-        if status == 1:
-            assert errors.startswith("error: ")
-            assert errors.count("\n") == 1
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
 
     def test_no_openssl_program(self, tmp_path: Path) -> None:
         """Without the program and without a certificate it says what to do."""
@@ -679,17 +759,15 @@ class TestHelp:
             examples("command-line.md", "sh")["policy"].split("END")[1][2:]
         )
         save_ticket_keys("nginx", tmp_path / "ticket.key", [TicketKey.generate()])
-        text, _ = sh("python -m openssl_tickets serve --help", tmp_path)
-        commands = re.findall(
-            r"^ +python -m (openssl_tickets serve.*)$", text.replace("\\\n", ""), re.M
-        )
+        text, _ = sh("openssl-tickets serve --help", tmp_path)
+        commands = re.findall(r"^ +(openssl-tickets serve.*)$", text.replace("\\\n", ""), re.M)
         assert len(commands) == 5
         for command in commands:
             port = free_port()
-            options = command.removeprefix("openssl_tickets serve").replace("--connections 2", "")
+            options = command.removeprefix("openssl-tickets serve").replace("--connections 2", "")
             options = re.sub("--port 4433", "", options) + f" --port {port} --connections 1"
             printed, _ = sh(
-                f"python -m openssl_tickets serve {options} > events &\n"
+                f"openssl-tickets serve {options} > events &\n"
                 "until [ -s events ]; do sleep 0.02; done\n"
                 f"openssl s_client -connect localhost:{port} -ign_eof -cert client.pem "
                 "-key client.pem < /dev/null; rm events",
@@ -707,7 +785,7 @@ class TestHelp:
             + "\npython -c 'import socket; socket.create_connection((\"127.0.0.1\", '$port'))'",
         )
         events += serve("--connections 2", visits("-sess_out s.pem", "-sess_in s.pem"))[0]
-        text, _ = sh("python -m openssl_tickets serve --help", tmp_path)
+        text, _ = sh("openssl-tickets serve --help", tmp_path)
         page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
         names = {each["event"] for each in events}
         assert len(names) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -19,6 +20,41 @@ import openssl_tickets
 from openssl_tickets import SSL, Session, TicketKey, s_client
 from tests import interop
 from tests.support import tls
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {server_file};
+        ssl_certificate_key {server_file};
+        ssl_protocols TLSv{version};
+        {more}
+        return 200 "$ssl_session_reused\\n";
+    }}
+}}
+"""
+
+HAPROXY = """
+{more}
+defaults
+    mode http
+    timeout connect 20s
+    timeout client 20s
+    timeout server 20s
+frontend tls
+    bind {address} ssl crt {server_file} tls-ticket-keys "{path}" {versions} {bind}
+    http-request return status 200 content-type text/plain lf-string "%[ssl_fc_is_resumed]"
+"""
 
 
 @pytest.fixture
@@ -76,7 +112,9 @@ def program() -> Callable[[str], str]:
     """``program(name)`` returns the path of a server program; in CI it must be there."""
 
     def program(name: str) -> str:
-        path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin")
+        # Debian has PostgreSQL's in a folder for each version.
+        folders = ["/usr/local/sbin", "/usr/sbin", *glob.glob("/usr/lib/postgresql/*/bin")]
+        path = shutil.which(name, path=":".join([os.environ["PATH"], *folders]))
         if path is None:
             message = f"there is no {name} (Debian: apt-get install {name})"
             (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
@@ -91,23 +129,30 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., None]]:
     ``launch(command, listener)`` runs a server, in the foreground, that takes over the socket.
 
     So there is no port that another program may take meanwhile, and nothing to wait for: a
-    connection made now is served when the server is ready, and reset if it ends.
+    connection made now is served when the server is ready, and reset if it ends. Without a
+    listener the server has to listen itself, and has to be waited for.
     """
     with contextlib.ExitStack() as at_the_end:
 
-        def launch(command: list[str], listener: socket.socket) -> None:
+        def launch(
+            command: list[str], listener: socket.socket | None = None, **options: Any
+        ) -> None:
+            taken_over = [] if listener is None else [listener.fileno()]
             output = at_the_end.enter_context(open(tmp_path / "output", "ab"))
             process = subprocess.Popen(
                 command,
-                env={**os.environ, "NGINX": f"{listener.fileno()};"},  # as nginx is told of sockets
-                pass_fds=[listener.fileno()],
+                # As nginx is told of sockets.
+                env={**os.environ, "NGINX": "".join(f"{number};" for number in taken_over)},
+                pass_fds=taken_over,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                **options,
             )
             at_the_end.callback(_end, process)
-            listener.close()
+            if listener is not None:
+                listener.close()
 
         yield launch
     with contextlib.suppress(FileNotFoundError):
@@ -123,6 +168,76 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture
+def nginx_command(
+    tmp_path: Path, server_file: Path, program: Callable[[str], str]
+) -> Callable[..., Any]:
+    """``nginx_command(port, version, paths, more="")`` runs nginx, with a configuration."""
+
+    def command(port: int, version: str, paths: list[Path], more: str = "") -> list[str]:
+        more += "".join(f"ssl_session_ticket_key {path};" for path in paths)
+        config = tmp_path / f"{port}.conf"
+        config.write_text(
+            NGINX.format(
+                folder=tmp_path, port=port, server_file=server_file, version=version, more=more
+            )
+        )
+        return [program("nginx"), "-p", str(tmp_path), "-e", "stderr", "-c", str(config)]
+
+    return command
+
+
+@pytest.fixture
+def nginx(nginx_command: Callable[..., Any], launch: Callable[..., None], version: str) -> Any:
+    """``nginx(*paths, more="")`` starts nginx with these key files, and returns its port."""
+
+    def nginx(*paths: Path, more: str = "") -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        launch(nginx_command(port, version, list(paths), more), listener)
+        return port
+
+    return nginx
+
+
+@pytest.fixture
+def haproxy_command(
+    tmp_path: Path, server_file: Path, program: Callable[[str], str]
+) -> Callable[..., Any]:
+    """``haproxy_command(address, version, path, more="", bind="")`` runs HAProxy."""
+
+    def command(
+        address: str, version: str, path: Path, more: str = "", bind: str = ""
+    ) -> list[str]:
+        config = tmp_path / "haproxy.cfg"
+        config.write_text(
+            HAPROXY.format(
+                address=address,
+                server_file=server_file,
+                path=path,
+                more=more,
+                bind=bind,
+                versions=f"ssl-min-ver TLSv{version} ssl-max-ver TLSv{version}",
+            )
+        )
+        return [program("haproxy"), "-db", "-f", str(config)]
+
+    return command
+
+
+@pytest.fixture
+def haproxy(haproxy_command: Callable[..., Any], launch: Callable[..., None], version: str) -> Any:
+    """``haproxy(path, more="", bind="")`` starts HAProxy with this key file; returns its port."""
+
+    def haproxy(path: Path, **more: str) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        launch(haproxy_command(f"fd@{listener.fileno()}", version, path, **more), listener)
+        return port
+
+    return haproxy
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,54 +22,12 @@ from openssl_tickets import TicketKey, TicketStatus
 from openssl_tickets.ticket_key_files import load_ticket_keys, save_ticket_keys
 from tests.support import stdlib_tls, tls
 
-CONFIG = """
-defaults
-    mode http
-    timeout connect 20s
-    timeout client 20s
-    timeout server 20s
-frontend tls
-    bind {address} ssl crt {server_file} tls-ticket-keys "{path}" {versions}
-    http-request return status 200 content-type text/plain lf-string "%[ssl_fc_is_resumed]"
-"""
 FULL, RESUMED = "0", "1"  # ssl_fc_is_resumed
 ID_CONTEXT = b"haproxy"
 
 Get = Callable[..., Any]
 NewKey = Callable[[], TicketKey]
 PythonServer = Callable[..., Any]
-
-
-@pytest.fixture
-def command(tmp_path: Path, server_file: Path, program: Callable[[str], str]) -> Callable[..., Any]:
-    """``command(address, version, path)`` is what runs HAProxy, with a configuration."""
-
-    def command(address: str, version: str, path: Path) -> list[str]:
-        config = tmp_path / "haproxy.cfg"
-        config.write_text(
-            CONFIG.format(
-                address=address,
-                server_file=server_file,
-                path=path,
-                versions=f"ssl-min-ver TLSv{version} ssl-max-ver TLSv{version}",
-            )
-        )
-        return [program("haproxy"), "-db", "-f", str(config)]
-
-    return command
-
-
-@pytest.fixture
-def haproxy(command: Callable[..., Any], launch: Callable[..., None], version: str) -> Any:
-    """``haproxy(path)`` starts HAProxy with this key file, and returns its port."""
-
-    def haproxy(path: Path) -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        launch(command(f"fd@{listener.fileno()}", version, path), listener)
-        return port
-
-    return haproxy
 
 
 def success(version: str) -> TicketStatus:
@@ -226,12 +183,12 @@ GOOD, SHORT = b"A" * 107 + b"=\n", b"A" * 64 + b"\n"
     ],
     ids=range(25),
 )
-def test_same_contents(tmp_path: Path, command: Callable[..., Any], content: bytes) -> None:
+def test_same_contents(tmp_path: Path, haproxy_command: Callable[..., Any], content: bytes) -> None:
     """A file is taken by HAProxy if and only if it is taken by us."""
     path = tmp_path / "tickets.keys"
     path.write_bytes(content)
     path.chmod(0o600)
-    check = [*command("unix@/nowhere", "1.3", path), "-c"]
+    check = [*haproxy_command("unix@/nowhere", "1.3", path), "-c"]
     result = subprocess.run(check, capture_output=True, text=True, timeout=tls.TIMEOUT)
     try:
         taken = bool(load_ticket_keys("haproxy", path))

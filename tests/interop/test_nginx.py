@@ -23,63 +23,11 @@ from openssl_tickets import TicketKey, TicketStatus
 from openssl_tickets.ticket_key_files import load_ticket_keys, save_ticket_keys
 from tests.support import stdlib_tls, tls
 
-CONFIG = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_certificate {server_file};
-        ssl_certificate_key {server_file};
-        ssl_protocols TLSv{version};
-        {more}
-        return 200 "$ssl_session_reused\\n";
-    }}
-}}
-"""
 FULL, RESUMED = ".", "r"  # $ssl_session_reused
 
 Get = Callable[..., Any]
 NewKey = Callable[[], TicketKey]
 PythonServer = Callable[..., Any]
-
-
-@pytest.fixture
-def command(tmp_path: Path, server_file: Path, program: Callable[[str], str]) -> Callable[..., Any]:
-    """``command(port, version, paths, more="")`` is what runs nginx, with a configuration."""
-
-    def command(port: int, version: str, paths: list[Path], more: str = "") -> list[str]:
-        more += "".join(f"ssl_session_ticket_key {path};" for path in paths)
-        config = tmp_path / f"{port}.conf"
-        config.write_text(
-            CONFIG.format(
-                folder=tmp_path, port=port, server_file=server_file, version=version, more=more
-            )
-        )
-        return [program("nginx"), "-p", str(tmp_path), "-e", "stderr", "-c", str(config)]
-
-    return command
-
-
-@pytest.fixture
-def nginx(command: Callable[..., Any], launch: Callable[..., None], version: str) -> Any:
-    """``nginx(*paths, more="")`` starts nginx with these key files, and returns its port."""
-
-    def nginx(*paths: Path, more: str = "") -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        launch(command(port, version, list(paths), more), listener)
-        return port
-
-    return nginx
 
 
 def id_context(server_file: Path, *more: bytes) -> bytes:
@@ -233,13 +181,13 @@ def test_file_of_another_program(
 
 
 @pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 64, 79, 80, 81, 160])
-def test_same_sizes(tmp_path: Path, command: Callable[..., Any], size: int) -> None:
+def test_same_sizes(tmp_path: Path, nginx_command: Callable[..., Any], size: int) -> None:
     """A file is taken by nginx if and only if it is taken by us, when its size is asked for."""
     path, aes = tmp_path / "ticket.key", 128 if size == 48 else None
     path.write_bytes(os.urandom(size))
     path.chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as busy:  # which nginx does not mind with -t
-        test = [*command(busy.getsockname()[1], "1.3", [path]), "-t"]
+        test = [*nginx_command(busy.getsockname()[1], "1.3", [path]), "-t"]
         result = subprocess.run(test, capture_output=True, text=True, timeout=tls.TIMEOUT)
     if result.returncode:
         assert "must be 48 or 80 bytes" in result.stderr

@@ -17,16 +17,18 @@ TIMEOUT = 60.0  # seconds; only a command that hangs takes as long
 
 def sh(script: str, folder: Path, *, status: int | None = 0, **environment: str) -> tuple[str, str]:
     """
-    Runs *script* with ``sh`` in *folder*, where ``python`` is this one; returns what it printed.
+    Runs *script* with ``sh`` in *folder*, where ``python`` is this one, and ``openssl-tickets`` its
+    command; returns what it printed.
 
     It must end with *status*, without a traceback of Python's, and leaves no process behind.
     """
     binaries = folder / "bin"
     binaries.mkdir(exist_ok=True)
-    python = binaries / "python"
-    if not python.exists():
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "$@"\n')
-        python.chmod(0o755)
+    for name, module in (("python", ""), ("openssl-tickets", "-m openssl_tickets")):
+        program = binaries / name
+        if not program.exists():
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I {module} "$@"\n')
+            program.chmod(0o755)
     path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         ["sh", "-c", script],

@@ -1,4 +1,4 @@
-"""A TLS server for scripts and for trying out: ``python -m openssl_tickets serve``."""
+"""A TLS server for scripts and for trying out: ``openssl-tickets serve``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from openssl_tickets import OPENSSL_VERSION, TicketKey, TicketKeys
-from openssl_tickets._cli.output import printing
+from openssl_tickets._cli.output import is_terminal, printing
 from openssl_tickets._cli.serve.arguments import check, make_parser
-from openssl_tickets._cli.serve.events import Events, complain
+from openssl_tickets._cli.serve.events import Events, complain, note
 from openssl_tickets._cli.serve.libraries import CannotServe
+from openssl_tickets._cli.serve.lines import as_json, as_text
 from openssl_tickets._cli.serve.policy import Policy, policy_of
 from openssl_tickets._cli.serve.visits import Visits
 from openssl_tickets._testing.certificates import make_certificate
@@ -37,8 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     check(options, parser.error)
     if sys.stdout is None:
-        complain("error: nobody reads the events: the standard output is closed")
+        complain("nobody reads the events: the standard output is closed")
         return 1
+    line_of = as_text if is_terminal(sys.stdout) and not options.json else as_json
     with contextlib.ExitStack() as at_the_end:
         # What a policy prints is not one of our events.
         at_the_end.callback(setattr, sys, "stdout", sys.stdout)
@@ -46,9 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         policy = policy_of(options, parser.error)
         at_the_end.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_, **__: complain(f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
         try:
-            ended_well = _serve(options, policy, descriptor, at_the_end)
+            events = functools.partial(Events, descriptor, line_of)
+            ended_well = _serve(options, policy, events, at_the_end)
         except (
             CannotServe,
             OSError,
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             RuntimeError,
             OverflowError,
         ) as error:
-            complain(f"error: {str(error) or type(error).__name__}")
+            complain(str(error) or type(error).__name__)
             return 1
     if not ended_well:
         # A thread cannot be ended from outside, and a broken pipe cannot be flushed.
@@ -66,11 +69,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(
-    options: argparse.Namespace, policy: Policy, descriptor: int, at_the_end: contextlib.ExitStack
+    options: argparse.Namespace,
+    policy: Policy,
+    make_events: Callable[[Callable[[], object]], Events],
+    at_the_end: contextlib.ExitStack,
 ) -> bool:
     """Serves until it is stopped; returns whether all has come to its end, and was told."""
     reasons: queue.SimpleQueue[str] = queue.SimpleQueue()  # a signal handler may put one in
-    events = Events(descriptor, lambda: reasons.put("output"))
+    events = make_events(lambda: reasons.put("output"))
     at_the_end.enter_context(_signals(reasons, events))
     keys = _ticket_keys(options, at_the_end)
     certificate = Path(options.cert) if options.cert else _made(at_the_end)
@@ -100,7 +106,7 @@ def _serve(
     server.end(_GRACE)
     stuck = server.close()
     if stuck:
-        complain(f"error: the policy does not return: {', '.join(stuck)}")
+        complain(f"the policy does not return: {', '.join(stuck)}")
     events.tell("stopped", reason=reason, connections=server.taken)
     return not stuck and not events.are_lost
 

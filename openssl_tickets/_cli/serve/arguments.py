@@ -9,67 +9,73 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from openssl_tickets._cli.parser import number, parser_of, seconds
 from openssl_tickets._cli.serve.policy import ANSWERS
 from openssl_tickets.ticket_key_files.formats import FORMATS
 
 UsageError = Callable[[str], NoReturn]
 
 _DESCRIPTION = """\
-A TLS server for scripts and for trying out. It makes a certificate of its own where none is given,
-and prints one JSON object per line for each thing that happens; all else goes to standard error.
+Runs a TLS server for scripts and for trying things out. It makes a certificate
+if you give none. On a terminal it prints what happens for people to read. To a
+file or a pipe, or with --json, it prints one JSON object on each line.
+Everything else goes to standard error.
 
-A client is sent a line ("full handshake" or "resumed", unless --reply or --echo tells otherwise)
-and then the connection is closed, so `s_client -ign_eof` ends by itself, with all its tickets."""
+Each client is sent a line ("full handshake" or "resumed", unless --reply or
+--echo says otherwise), and then the connection is closed. So `s_client
+-ign_eof` ends by itself, and has seen all of its tickets."""
 
 _EPILOG = """\
 examples:
-  A server on a free port, for two connections; its first line of output tells the port:
-    python -m openssl_tickets serve --connections 2
-  Its client, once for a ticket, and once with it:
+  A server on a free port, for two connections. Its first line says the port:
+    openssl-tickets serve --connections 2
+  Its client, first for a ticket, and then with it:
     openssl s_client -connect localhost:4433 -ign_eof -sess_out session.pem
     openssl s_client -connect localhost:4433 -ign_eof -sess_in session.pem
-  One ticket, with data in it, for TLS 1.3 only:
-    python -m openssl_tickets serve --port 4433 --tls 1.3 --tickets 1 --appdata alice
-  Each ticket that comes back is refused, and replaced:
-    python -m openssl_tickets serve --port 4433 --answer ignore-renew
-  A policy of one's own:
-    python -m openssl_tickets serve --port 4433 --policy policy.py
+  One ticket with data in it, in TLS 1.3 only:
+    openssl-tickets serve --port 4433 --tls 1.3 --tickets 1 --appdata alice
+  Refuse and replace each ticket that comes back:
+    openssl-tickets serve --port 4433 --answer ignore-renew
+  Your own policy:
+    openssl-tickets serve --port 4433 --policy policy.py
   Clients with certificates, and keys that nginx has too:
-    python -m openssl_tickets serve --port 4433 --cert server.pem --client-ca ca.pem \\
+    openssl-tickets serve --port 4433 --cert server.pem --client-ca ca.pem \\
         --keys ticket.key
 
 a policy is a Python file that defines one or both of
-  def generate(connection, data): ...         # the new ticket's data: bytes, or None
-  def decrypt(connection, ticket, data): ...  # a TicketReturn, or None for OpenSSL's own answer
-as for openssl_tickets.set_session_ticket_callback, and, if it likes, `data`, which both are given.
-They run in several threads. What they raise ends the connection, and the server goes on.
+  def generate(connection, data): ...         # returns bytes, or None
+  def decrypt(connection, ticket, data): ...  # returns a TicketReturn, or None
+as for openssl_tickets.set_session_ticket_callback. Both are given `data`, if
+the file defines it. They run in several threads. If one raises an exception,
+the connection ends, and the server goes on.
 
-events, each with "event", and with "connection" (a number) where it is of one connection:
-  listening   host, port, library, openssl, certificate (a file that clients can trust)
-  handshake   tls, cipher, resumed, server_name, client ({"subject", "sha256"} or null)
-  resumption  key_name, status, answer, appdata, appdata_hex: of the ticket that was used
+events: each has "event", and those of a connection have "connection" (a number)
+  listening   host, port, library, openssl, certificate (a file for clients to
+              trust)
+  handshake   tls, cipher, resumed, server_name, client ({"subject", "sha256"}
+              or null)
+  resumption  key_name, status, answer, appdata, appdata_hex: of the ticket that
+              was used
   refusal     the same, of a ticket that was not used
-  ticket      key_name, appdata, appdata_hex: of a ticket that was made for the client
-  error       kind (policy, tls, connection, timeout), during (handshake, conversation), error
-  closed      ok, tickets, received, sent, seconds: each connection has this, as its last
-  stopped     reason (connections, SIGINT, ...), connections: the very last
-"answer" is the policy's, as USE_RENEW or "exception", and null where OpenSSL decided by itself;
-"appdata" is null where the data is not text, and both are where the ticket could not be opened.
+  ticket      key_name, appdata, appdata_hex: of a ticket for the client
+  error       kind (policy, tls, connection, timeout), during (handshake,
+              conversation), error
+  closed      ok, tickets, received, sent, seconds: the last of each connection
+  stopped     reason (connections, SIGINT, ...), connections: the last of all
+"answer" is the policy's, USE_RENEW for example, or "exception". It is null if
+OpenSSL decided. "appdata" is null if the data is not text. Both "appdata" and
+"appdata_hex" are null if the ticket could not be decrypted.
 
-exit status: 0 after a signal or --connections; 1 where it could not serve, or nobody reads its
-output any more; 2 for a wrong command line, or a policy that does not load."""
+exit status: 0 after a signal or --connections; 1 if it could not serve, or
+nobody reads its output any more; 2 if the command line is wrong or the policy
+does not load."""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m openssl_tickets serve",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("serve", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    add("--port", type=_number(0, 65535), default=0, help="the port (default: 0, a free one)")
+    add("--port", type=number(0, 65535), default=0, help="the port (default: 0, a free one)")
     add(
         "--library",
         choices=["ssl", "pyopenssl"],
@@ -77,19 +83,20 @@ def make_parser() -> argparse.ArgumentParser:
         help="what serves: the standard ssl, or pyOpenSSL (default: %(default)s)",
     )
     add("--tls", choices=["1.2", "1.3"], help="the only version (default: both)")
+    add("--json", action="store_true", help="print JSON on a terminal too")
     add("--cert", metavar="FILE", help="certificates, PEM (default: a self-signed one is made)")
     add("--key", metavar="FILE", help="the private key, PEM (default: it is in --cert too)")
     add("--client-ca", metavar="FILE", help="ask for a client certificate that one of these signed")
     add(
         "--client-cert",
         choices=["required", "optional"],
-        help="whether a client must have one (default: required, where there is --client-ca)",
+        help="whether a client must have one (default: required, if there is --client-ca)",
     )
     group = parser.add_argument_group("tickets")
     add = group.add_argument
     add(
         "--tickets",
-        type=_number(0, 255),
+        type=number(0, 255),
         metavar="N",
         help="how many a TLS 1.3 client gets after a full handshake (default: OpenSSL's 2); in "
         "TLS 1.2 there is one",
@@ -103,16 +110,17 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--answer",
         choices=list(ANSWERS),
-        help="the answer to each ticket that comes back; use and use-renew hold for those of ours "
-        "(default: OpenSSL's own)",
+        metavar="ANSWER",
+        help=f"the answer to each ticket that comes back: {', '.join(ANSWERS)}; use and use-renew "
+        "apply to the tickets of this server (default: OpenSSL's own answer)",
     )
     add("--policy", metavar="FILE.py", help="a Python file that decides, see below")
     add("--keys", metavar="FILE", help="ticket keys, from FILE (default: a new random one)")
     add(
         "--keys-format",
         choices=list(FORMATS),
-        help="the program whose file it is (default: nginx); FILE.1, FILE.2, ... are read too "
-        "where it has one key per file, and all is read again when one of them changes",
+        help="the program whose file it is (default: nginx). If it has one key per file, FILE.1, "
+        "FILE.2, ... are read too. A file that changes is read again",
     )
     add(
         "--keys-aes",
@@ -126,35 +134,18 @@ def make_parser() -> argparse.ArgumentParser:
     add("--echo", action="store_true", help="send back what comes, until the client closes")
     add(
         "--connections",
-        type=_number(1, sys.maxsize),
+        type=number(1, sys.maxsize),
         metavar="N",
         help="stop after so many, failed ones too (default: only a signal stops it)",
     )
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         metavar="SECONDS",
         help="for each connection as a whole (default: %(default)g)",
     )
     return parser
-
-
-def _number(smallest: int, largest: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if not smallest <= value <= largest:
-            raise argparse.ArgumentTypeError(f"from {smallest} to {largest}, not {value}")
-        return value
-
-    return number
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 86400:  # nan neither
-        raise argparse.ArgumentTypeError(f"more than 0 seconds, and at most a day, not {text}")
-    return seconds
 
 
 def _appdata(text: str) -> bytes:

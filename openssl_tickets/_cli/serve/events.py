@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import select
@@ -13,18 +12,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from openssl_tickets._cli.output import RED, coloured
+
+LineOf = Callable[[str, dict[str, Any]], str]
+
 
 class Events:
     """
-    The events, each one JSON object on a line.
+    The events, each on a line.
 
     Args:
         descriptor: the file descriptor that they are written to.
+        line_of: makes a line of an event and its fields.
         lost: is called once, when an event could not be written.
     """
 
-    def __init__(self, descriptor: int, lost: Callable[[], object]) -> None:
+    def __init__(self, descriptor: int, line_of: LineOf, lost: Callable[[], object]) -> None:
         self.are_lost = False
+        self._line_of = line_of
         self._descriptor = descriptor
         self._lost = lost
         self._lock = threading.Lock()
@@ -32,7 +37,7 @@ class Events:
 
     def tell(self, event: str, **fields: Any) -> None:
         """Prints an event, in one piece. It waits for a reader that is slow."""
-        line = json.dumps({"event": event, **fields}).encode() + b"\n"
+        line = self._line_of(event, fields).encode(errors="backslashreplace") + b"\n"
         while not self._lock.acquire(timeout=0.1):
             if time.monotonic() >= self._end:
                 return  # another thread still waits, and will find it so too
@@ -52,7 +57,7 @@ class Events:
         """Gives the output up; a second call does nothing."""
         if not self.are_lost:
             self.are_lost = True
-            complain(f"error: nobody reads the events: {reason}")
+            complain(f"nobody reads the events: {reason}")
             self._lost()
 
     def look(self) -> None:
@@ -63,7 +68,12 @@ class Events:
             self.lose("its reader has left")
 
 
-def complain(text: str) -> None:
+def complain(error: object) -> None:
+    """Prints an error on one line of standard error, if that can be done within a second."""
+    note(f"{coloured('error:', RED, sys.stderr)} {' '.join(str(error).split())}")
+
+
+def note(text: str) -> None:
     """Prints a line on standard error, if that can be done within a second."""
     if sys.stderr is not None:
         end = time.monotonic() + 1
