@@ -1,5 +1,22 @@
-"""The metadata is in pyproject.toml; only cffi needs to be told here what to build."""
+"""
+The metadata is in pyproject.toml. Here cffi is told what to build, and setuptools how the compiled
+modules are called.
+"""
+
+import re
+from typing import Any
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 
-setup(cffi_modules=["build_ffi.py:libssl", "build_ffi.py:pyopenssl"])
+
+class BuildExt(build_ext):
+    """Gives the modules a name that each CPython finds: 3.15 has one that only it and later ones do."""
+
+    def get_ext_filename(self, fullname: Any) -> str:
+        return re.sub(r"\.abi3-[\w-]+\.so$", ".abi3.so", super().get_ext_filename(fullname))
+
+
+setup(
+    cffi_modules=["build_ffi.py:libssl", "build_ffi.py:pyopenssl"], cmdclass={"build_ext": BuildExt}
+)

@@ -10,6 +10,8 @@ CPython 3.12 and newer refuse the compiled module itself in an interpreter with 
 from __future__ import annotations
 
 import builtins
+import contextlib
+import re
 import sys
 
 FREE_THREADED = (
@@ -19,13 +21,27 @@ REFUSED = (
     "openssl_tickets works in the main interpreter only: libssl's callbacks find no other. "
     "Use threads or processes; with mod_wsgi, set WSGIApplicationGroup %{GLOBAL}"
 )
+NO_LIBSSL = (
+    "the libssl that this build of openssl_tickets needs cannot be loaded: {error}. The wheel uses "
+    "the system's own OpenSSL 3, libssl.so.3 and libcrypto.so.3: install it (Debian and Ubuntu: "
+    "libssl3 or libssl3t64, Fedora: openssl-libs, Alpine: libssl3). For another OpenSSL, build from "
+    "source with its headers: pip install --no-binary openssl_tickets openssl_tickets"
+)
 
 # Its import system takes the compiled module for one of its own, with other objects in it.
 if "t" in sys.abiflags:
     raise ImportError(FREE_THREADED, name="openssl_tickets")
+
+# glibc loads one library for each soname. So the one that ssl uses is loaded first: the system's
+# would come too early for an _ssl with a private libssl.so.3 of its own.
+with contextlib.suppress(ImportError):
+    import _ssl  # noqa: F401
+
 try:
     from openssl_tickets._native._libssl import lib
 except ImportError as error:
+    if re.search(r"lib(ssl|crypto)\.(so|\d)|OPENSSL_3", str(error)):
+        raise ImportError(NO_LIBSSL.format(error=error), name="openssl_tickets") from error
     if "subinterpreters" not in str(error):
         raise
     raise ImportError(REFUSED, name="openssl_tickets") from error

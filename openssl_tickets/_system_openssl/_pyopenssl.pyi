@@ -994,7 +994,6 @@ class Lib:
     def PKCS12_set_mac(self, p12: Pointer[PKCS12], pass_: Pointer[char] | bytes, passlen: int, salt: Pointer[unsigned_char] | bytes, saltlen: int, iter: int, md_type: Pointer[EVP_MD], /) -> int: ...
     Cryptography_HAS_IMPLICIT_RSA_REJECTION: int
     Cryptography_HAS_SSL_GET0_GROUP_NAME: int
-    Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING: int
     SSL3_VERSION: int
     SSL_CB_ACCEPT_EXIT: int
     SSL_CB_ACCEPT_LOOP: int

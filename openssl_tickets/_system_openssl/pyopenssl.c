@@ -1,14 +1,40 @@
 /* What pyOpenSSL expects of its binding, and OpenSSL has no function for. */
+#define _GNU_SOURCE /* for Dl_info */
+#include <dlfcn.h>
 #include <sys/time.h>
 #include "pyopenssl.h"
+#undef SSL_get0_group_name
 
-#if OPENSSL_VERSION_NUMBER < 0x30200000L
-const char *openssl_tickets_no_group_name(SSL *ssl)
+typedef const char *(*group_name_function)(SSL *);
+
+/* Returns the running libssl's SSL_get0_group_name, or NULL if it is older than 3.2. */
+static group_name_function find_group_name(void)
 {
-    (void)ssl;
-    return NULL;
+    Dl_info info;
+    void *handle = NULL, *function = NULL;
+
+    /* The loaded file, by its name: libssl's symbols need not be in the global scope. */
+    if (dladdr(TLS_method(), &info))
+        handle = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle != NULL) {
+        function = dlsym(handle, "SSL_get0_group_name");
+        dlclose(handle);
+    }
+    return (group_name_function)function;
 }
-#endif
+
+int openssl_tickets_has_group_name(void)
+{
+    return find_group_name() != NULL;
+}
+
+/* To be called only if there is one. */
+const char *openssl_tickets_group_name(SSL *ssl)
+{
+    group_name_function group_name = find_group_name();
+
+    return group_name != NULL ? group_name(ssl) : NULL;
+}
 
 long Cryptography_DTLSv1_get_timeout(SSL *ssl, time_t *seconds, long *microseconds)
 {

@@ -35,27 +35,15 @@ typedef STACK_OF(X509_REVOKED) Cryptography_STACK_OF_X509_REVOKED;
 #define X509_STORE_set_get_issuer(store, callback) \
     X509_STORE_set_get_issuer(store, (X509_STORE_CTX_get_issuer_fn)(callback))
 
-/* What decrypts with PKCS#1 v1.5 gets random bytes for a wrong padding, from OpenSSL 3.2 on. */
-#ifdef EVP_PKEY_CTRL_RSA_IMPLICIT_REJECTION
-#define Cryptography_HAS_IMPLICIT_RSA_REJECTION 1
-#else
-#define Cryptography_HAS_IMPLICIT_RSA_REJECTION 0
-#endif
-
-#ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING
-#define Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING 1
-#else
-#define Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING 0
-#define SSL_R_UNEXPECTED_EOF_WHILE_READING 0
-#endif
-
-#if OPENSSL_VERSION_NUMBER >= 0x30200000L
-#define Cryptography_HAS_SSL_GET0_GROUP_NAME 1
-#else
-#define Cryptography_HAS_SSL_GET0_GROUP_NAME 0
-#define SSL_get0_group_name openssl_tickets_no_group_name
-const char *openssl_tickets_no_group_name(SSL *ssl);
-#endif
+/*
+ * What came after OpenSSL 3.0. The libssl that runs counts, and not the one whose headers these are:
+ * a wheel is built once. With PKCS#1 v1.5, a wrong padding decrypts to random bytes from 3.2 on.
+ */
+#define Cryptography_HAS_IMPLICIT_RSA_REJECTION (OpenSSL_version_num() >= 0x30200000L)
+#define Cryptography_HAS_SSL_GET0_GROUP_NAME openssl_tickets_has_group_name()
+#define SSL_get0_group_name openssl_tickets_group_name
+int openssl_tickets_has_group_name(void);
+const char *openssl_tickets_group_name(SSL *ssl);
 
 long Cryptography_DTLSv1_get_timeout(SSL *ssl, time_t *seconds, long *microseconds);
 

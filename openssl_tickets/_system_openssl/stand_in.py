@@ -129,7 +129,7 @@ _SWITCHES = {
     "OP_NO_RENEGOTIATION PKCS12_SET_MAC PKCS7_FUNCS POLY1305 PRIME_CHECKS PROVIDERS PSK "
     "PSK_TLSv1_3 RAW_KEY SCRYPT SET_CERT_CB SIGALGS SRTP SSL_COOKIE "
     "SSL_OP_IGNORE_UNEXPECTED_EOF SSL_VERIFY_CLIENT_POST_HANDSHAKE TLS_ST TLSv1_3_FUNCTIONS "
-    "TLSv1_3_HS_FUNCTIONS VERIFIED_CHAIN X509_STORE_CTX_GET_ISSUER",
+    "TLSv1_3_HS_FUNCTIONS UNEXPECTED_EOF_WHILE_READING VERIFIED_CHAIN X509_STORE_CTX_GET_ISSUER",
     0: "ENGINE EVP_AEAD FIPS MEM_FUNCTIONS NEXTPROTONEG SSL_ST",
 }
 
@@ -144,11 +144,8 @@ _CRYPTOGRAPHYS = {
     "CRYPTOGRAPHY_OPENSSL_LESS_THAN_111E": 0,
 }
 
-# What an OpenSSL may lack, under the switch that tells pyOpenSSL so.
-_CONDITIONAL_NAMES = {
-    "Cryptography_HAS_SSL_GET0_GROUP_NAME": ["SSL_get0_group_name"],
-    "Cryptography_HAS_UNEXPECTED_EOF_WHILE_READING": ["SSL_R_UNEXPECTED_EOF_WHILE_READING"],
-}
+# What the libssl that runs may lack, under the switch that tells pyOpenSSL so.
+_CONDITIONAL_NAMES = {"Cryptography_HAS_SSL_GET0_GROUP_NAME": ["SSL_get0_group_name"]}
 
 # What cryptography's binding has and ours does not, as regular expressions, and why.
 NOT_OFFERED = {
@@ -176,6 +173,8 @@ def _as_module(lib: Any) -> types.ModuleType:
     }
     for name in lacking:
         del names[name]
+    # Of the libssl that runs; the constant is of the headers that this package was built with.
+    names["OPENSSL_VERSION_NUMBER"] = names["OpenSSL_version_num"]()
     names["CRYPTOGRAPHY_OPENSSL_320_OR_GREATER"] = names["OPENSSL_VERSION_NUMBER"] >= 0x30200000
     names.update(
         (f"Cryptography_HAS_{switch}", value)

@@ -1,0 +1,123 @@
+"""
+The tests on other Debians, with their CPythons and OpenSSLs: ``tox run -m platforms``, as root on a
+Debian with debootstrap. It writes ``docs/evidence/platforms.md``; its arguments choose platforms.
+
+Each command runs in a mount and process namespace of its own, so nothing stays mounted or running,
+whatever happens. The mirror, apt's and pip's settings and the certificates are those of the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "evidence" / "platforms.md"
+APT = "apt-get install -y -qq --no-install-recommends"
+# The suite, what is installed beside the common packages, and the environment of tox. In this order:
+# the packages of experimental take the place of sid's.
+PLATFORMS = {
+    "Debian 13": ("trixie", f"{APT} python3-openssl", "py"),
+    "Debian 13, its own pyOpenSSL": ("trixie", "true", "distro"),
+    "Debian sid, CPython 3.14": ("sid", f"{APT} python3.14-dev python3.14-venv", "py314"),
+    "Debian sid, CPython 3.15": ("sid", f"{APT} python3.15-dev python3.15-venv", "py315"),
+    "Debian sid, OpenSSL 4.0 of experimental": (
+        "sid",
+        "sed s/sid/experimental/ /etc/apt/sources.list > /etc/apt/sources.list.d/more.list; "
+        f"apt-get update -qq; {APT} -t experimental libssl-dev openssl",
+        "pyopenssl-only",
+    ),
+}
+COMMON = "ca-certificates curl g++ gcc git libc6-dev libssl-dev make openssl pkg-config procps "
+COMMON += "python3-dev python3-venv"
+MOUNTED = """
+mount -t proc proc "$0/proc"; mkdir -p "$0/dev/pts" "$0/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"; mount -t tmpfs tmpfs "$0/dev/shm"
+exec chroot "$0" bash -euc "$1"
+"""
+
+
+def inside(root: Path, command: str) -> str:
+    """Runs *command* in the chroot *root*, and returns what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+    environment |= {"DEBIAN_FRONTEND": "noninteractive", "CI": "true"}
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    done = subprocess.run(
+        [*unshare, "bash", "-euc", MOUNTED, str(root), command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    print(command[:100], f"ended with {done.returncode}", "\n".join(done.stdout.split("\n")[-9:]))
+    return done.stdout
+
+
+def debian(root: Path, suite: str) -> None:
+    """Makes a chroot of *suite*, with the repository's files in ``/project``."""
+    sources = [p.read_text() for p in Path("/etc/apt").glob("sources.list*/*")]
+    mirror = re.findall(r"https?://\S+/debian\b", "\n".join(sources))[0]
+    command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite]
+    subprocess.run([*command, str(root), mirror], check=True, stdout=subprocess.DEVNULL)
+    (root / "etc/apt/sources.list").write_text(f"deb {mirror} {suite} main\n")
+    hosts = ("resolv.conf", "hosts", "pip.conf", "ssl/certs/ca-certificates.crt")
+    for name in (
+        *hosts,
+        *(str(p.relative_to("/etc")) for p in Path("/etc/apt/apt.conf.d").glob("*")),
+    ):
+        if Path("/etc", name).exists():
+            shutil.copy("/etc/" + name, root / "etc" / name)
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(root / "project")], check=True)
+    inside(
+        root,
+        f"apt-get update -qq; {APT} {COMMON}; python3 -m venv /venv; /venv/bin/pip install tox",
+    )
+
+
+def test(root: Path, title: str, prepare: str, environment: str) -> tuple[str, list[str]]:
+    """Returns the row of one platform, and what failed or was skipped there."""
+    tox = f"/venv/bin/tox run -e {environment} -- -m 'not slow' --junitxml=/result.xml"
+    (root / "result.xml").unlink(missing_ok=True)
+    said = inside(root, f"{prepare}; cd /project; git config --global safe.directory '*'; {tox}")
+    header = r"Python (\S+),[^\0]*?^openssl_tickets: OpenSSL (\S+)[^\0]*?^pyOpenSSL (\S+):"
+    versions = re.search(header, said, re.MULTILINE)
+    if versions is None or not (root / "result.xml").exists():
+        raise SystemExit(f"{title}: the tests did not run\n{said[-3000:]}")
+    cases = list(ET.parse(root / "result.xml").iter("testcase"))
+    failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+    skipped = Counter(s.get("message", "") for c in cases if (s := c.find("skipped")) is not None)
+    counts = (len(cases) - len(failed) - skipped.total(), len(failed), skipped.total())
+    details = [f"- failed: `{case.get('classname')}.{case.get('name')}`" for case in failed]
+    details += [f"- {count} skipped: {reason}" for reason, count in sorted(skipped.items())]
+    return " | ".join(["", title, *versions.groups(), *map(str, counts), ""]).strip(), details
+
+
+def main() -> int:
+    rows, details = [], []
+    with tempfile.TemporaryDirectory(prefix="openssl_tickets-platforms-") as folder:
+        for title, (suite, prepare, environment) in PLATFORMS.items():
+            if not sys.argv[1:] or title in sys.argv[1:]:
+                if not (root := Path(folder, suite)).exists():
+                    debian(root, suite)
+                row, more = test(root, title, prepare, environment)
+                rows.append(row)
+                details += [f"\n## {title}\n", *(more or ["Nothing failed or was skipped."])]
+    head = f"# Platforms\n\nWritten by `tox run -m platforms` on {time.strftime('%Y-%m-%d')}: the tests "
+    head += "that are not marked as slow,\nin chroots of these systems.\n\n| platform | CPython | OpenSSL "
+    head += "| pyOpenSSL | passed | failed | skipped |\n|---|---|---|---|---|---|---|"
+    PAGE.write_text("\n".join([head, *rows, *details, ""]))
+    return int(any("failed:" in line for line in details))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
