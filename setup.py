@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 
 
 class BuildExt(build_ext):
-    """Gives the modules a name that each CPython finds: 3.15 has one that only it and later ones do."""
+    """Gives the modules a name that each CPython finds, and not one that is new in 3.15."""
 
     def get_ext_filename(self, fullname: Any) -> str:
         return re.sub(r"\.abi3-[\w-]+\.so$", ".abi3.so", super().get_ext_filename(fullname))

@@ -22,10 +22,10 @@ REFUSED = (
     "Use threads or processes; with mod_wsgi, set WSGIApplicationGroup %{GLOBAL}"
 )
 NO_LIBSSL = (
-    "the libssl that this build of openssl_tickets needs cannot be loaded: {error}. The wheel uses "
-    "the system's own OpenSSL 3, libssl.so.3 and libcrypto.so.3: install it (Debian and Ubuntu: "
-    "libssl3 or libssl3t64, Fedora: openssl-libs, Alpine: libssl3). For another OpenSSL, build from "
-    "source with its headers: pip install --no-binary openssl_tickets openssl_tickets"
+    "openssl_tickets cannot load the libssl that it was built for: {error}. The wheel uses the "
+    "system's own OpenSSL 3, libssl.so.3 and libcrypto.so.3: install it (Debian and Ubuntu: libssl3 "
+    "or libssl3t64, Fedora: openssl-libs, Alpine: libssl3). For another OpenSSL, build from source "
+    "with its headers: pip install --no-binary openssl_tickets openssl_tickets"
 )
 
 # Its import system takes the compiled module for one of its own, with other objects in it.

@@ -10,9 +10,9 @@ OPENSSL_VERSION: str = ffi.string(_version).decode()
 """The libssl that this package is linked to, in its own words."""
 
 INSIDE = (
-    "openssl_tickets is linked to {linked}, but its calls reach the OpenSSL inside {reached}, which "
-    "hides it: two OpenSSLs would be mixed. Use a Python whose ssl is linked to the system's "
-    "libssl, as the operating system's own is"
+    "openssl_tickets is linked to {linked}, but its calls reach the OpenSSL inside {reached}: two "
+    "OpenSSLs would be mixed. Use a Python whose ssl is linked to the system's libssl, as the "
+    "operating system's own is"
 )
 
 # The loader takes the first symbol of a name, and an interpreter that has an OpenSSL inside may

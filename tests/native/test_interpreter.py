@@ -1,14 +1,22 @@
-"""Sub-interpreters of every kind that this Python has: each is refused, and told why."""
+"""
+What cannot be supported is refused at import, and told why: sub-interpreters of every kind that this
+Python has, free-threaded builds, and an OpenSSL inside the interpreter.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import sysconfig
 import textwrap
 from pathlib import Path
 
 import pytest
 
+import build_ffi
+from openssl_tickets._native import shared_object
 from openssl_tickets._native.interpreter import FREE_THREADED, REFUSED
 from tests.support import processes
 
@@ -155,3 +163,41 @@ def test_free_threaded_build_is_refused() -> None:
         )
     )
     assert output == f"{FREE_THREADED} False\n"
+
+
+STATIC = ["-Wl,--whole-archive", "-l:libssl.a", "-l:libcrypto.a", "-Wl,--no-whole-archive"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the linker's options are GNU's")
+@pytest.mark.parametrize("flags", [[], STATIC], ids=["as usual", "OpenSSL inside"])
+def test_openssl_inside_the_interpreter(flags: list[str], tmp_path: Path) -> None:
+    """An interpreter that offers the symbols of an OpenSSL of its own is refused, and only that."""
+    (tmp_path / "python.c").write_text(
+        "#include <Python.h>\nint main(int n, char **v) { return Py_BytesMain(n, v); }\n"
+    )
+    folders = [sysconfig.get_config_var(name) for name in ("LIBDIR", "LIBPL")]
+    python = tmp_path / "python"
+    command = [*build_ffi.compiler(), "-o", str(python), str(tmp_path / "python.c")]
+    command += [f"-I{sysconfig.get_path('include')}", "-Wl,--export-dynamic", *flags]
+    command += [f"-L{folder}" for folder in folders] + [f"-Wl,-rpath,{folders[0]}"]
+    command += [f"-lpython{sysconfig.get_config_var('LDVERSION')}", "-ldl", "-lm", "-lpthread"]
+    linked = subprocess.run(command, capture_output=True, text=True)
+    if linked.returncode != 0:
+        pytest.skip(f"this machine has no static libraries: {linked.stderr.splitlines()[-2:]}")
+    result = subprocess.run(
+        [str(python), "-c", "import openssl_tickets; print(openssl_tickets.OPENSSL_VERSION)"],
+        env={
+            **os.environ,
+            "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=processes.TIMEOUT,
+    )
+    if flags:
+        reached = f"ImportError: openssl_tickets is linked to {shared_object.our_libssl()}, but "
+        assert f"{reached}its calls reach the OpenSSL inside {python}" in result.stderr
+        assert "OPENSSL_DIR" not in result.stderr
+    else:
+        assert (result.returncode, result.stderr, result.stdout[:8]) == (0, "", "OpenSSL ")

