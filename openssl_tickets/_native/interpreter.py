@@ -23,7 +23,7 @@ REFUSED = (
 )
 NO_LIBSSL = (
     "openssl_tickets cannot load the libssl that it was built for: {error}. The wheel uses the "
-    "system's own OpenSSL 3, libssl.so.3 and libcrypto.so.3: install it (Debian and Ubuntu: libssl3 "
+    "system's own OpenSSL 3, libssl.so.3 and libcrypto.so.3: install it (Debian, Ubuntu: libssl3 "
     "or libssl3t64, Fedora: openssl-libs, Alpine: libssl3). For another OpenSSL, build from source "
     "with its headers: pip install --no-binary openssl_tickets openssl_tickets"
 )

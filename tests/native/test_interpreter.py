@@ -1,6 +1,6 @@
 """
-What cannot be supported is refused at import, and told why: sub-interpreters of every kind that this
-Python has, free-threaded builds, and an OpenSSL inside the interpreter.
+What cannot be supported is refused at import, and told why: sub-interpreters of every kind that
+this Python has, free-threaded builds, and an OpenSSL inside the interpreter.
 """
 
 from __future__ import annotations

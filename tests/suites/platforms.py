@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "evidence" / "platforms.md"
 APT = "apt-get install -y -qq --no-install-recommends"
-# The suite, what is installed beside the common packages, and the environment of tox. In this order:
-# the packages of experimental take the place of sid's.
+# The suite, what is done ahead of the tests, and the environment of tox. In this order, since the
+# packages of experimental take the place of sid's.
 PLATFORMS = {
     "Debian 13": ("trixie", f"{APT} python3-openssl", "py"),
     "Debian 13, its own pyOpenSSL": ("trixie", "true", "distro"),
@@ -38,6 +38,14 @@ PLATFORMS = {
 }
 COMMON = "ca-certificates curl g++ gcc git libc6-dev libssl-dev make openssl pkg-config procps "
 COMMON += "python3-dev python3-venv"
+HEAD = """\
+# Platforms
+
+Written by `tox run -m platforms` on {}: the tests that are not marked as slow, in chroots of these
+systems.
+
+| platform | CPython | OpenSSL | pyOpenSSL | passed | failed | skipped |
+|---|---|---|---|---|---|---|"""
 MOUNTED = """
 mount -t proc proc "$0/proc"; mkdir -p "$0/dev/pts" "$0/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"; mount -t tmpfs tmpfs "$0/dev/shm"
@@ -93,7 +101,7 @@ def test(root: Path, title: str, prepare: str, environment: str) -> tuple[str, l
     versions = re.search(header, said, re.MULTILINE)
     if versions is None or not (root / "result.xml").exists():
         raise SystemExit(f"{title}: the tests did not run\n{said[-3000:]}")
-    cases = list(ET.parse(root / "result.xml").iter("testcase"))
+    cases = list(ET.parse(root / "result.xml").iter("testcase"))  # noqa: S314 (our own)
     failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
     skipped = Counter(s.get("message", "") for c in cases if (s := c.find("skipped")) is not None)
     counts = (len(cases) - len(failed) - skipped.total(), len(failed), skipped.total())
@@ -112,10 +120,7 @@ def main() -> int:
                 row, more = test(root, title, prepare, environment)
                 rows.append(row)
                 details += [f"\n## {title}\n", *(more or ["Nothing failed or was skipped."])]
-    head = f"# Platforms\n\nWritten by `tox run -m platforms` on {time.strftime('%Y-%m-%d')}: the tests "
-    head += "that are not marked as slow,\nin chroots of these systems.\n\n| platform | CPython | OpenSSL "
-    head += "| pyOpenSSL | passed | failed | skipped |\n|---|---|---|---|---|---|---|"
-    PAGE.write_text("\n".join([head, *rows, *details, ""]))
+    PAGE.write_text("\n".join([HEAD.format(time.strftime("%Y-%m-%d")), *rows, *details, ""]))
     return int(any("failed:" in line for line in details))
 
 
