@@ -217,13 +217,14 @@ def look_into_wheel(wheel: Path, version: str, files: set[str], machine: str) ->
     tag = wheel.name.removeprefix(stem).removesuffix(suffix)
     named = re.fullmatch(re.escape(stem) + f"cp310-abi3-{machine}" + re.escape(suffix), wheel.name)
     expect("its name", wheel.name if named is None else None, None)
-    python = {name for name in files if re.match(r"openssl_tickets/.*\.(py|pyi|typed)$", name)}
+    package = re.compile(r"(openssl_tickets/.*|_openssl_tickets_pytest)\.(py|pyi|typed)")
+    python = {name for name in files if package.fullmatch(name)}
     modules = {f"openssl_tickets/{name}.abi3.so" for name in MODULES}
     info = f"openssl_tickets-{version}.dist-info"
     names = ("METADATA", "RECORD", "WHEEL", "top_level.txt", "licenses/LICENSE")
     expected = python | modules | {f"{info}/{name}" for name in names}
     with zipfile.ZipFile(wheel) as opened:
-        members = set(opened.namelist())
+        members = {name for name in opened.namelist() if not name.endswith("/")}
         about = email.message_from_bytes(opened.read(f"{info}/WHEEL"))
     # Entry points, if there are some.
     members.discard(f"{info}/entry_points.txt")

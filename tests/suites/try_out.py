@@ -20,6 +20,7 @@ from typing import Any
 
 import openssl_tickets
 from openssl_tickets import TicketReturn
+from openssl_tickets._system_openssl import _pyopenssl
 
 TIMEOUT = 60.0  # seconds
 
@@ -34,6 +35,13 @@ def installed() -> str:
     loaded = {"OpenSSL", "cryptography", "redis"} & sys.modules.keys()
     assert not loaded, f"importing the package has imported {loaded}"
     return f"openssl_tickets {version}, {openssl_tickets.OPENSSL_VERSION}"
+
+
+def newer_names() -> str:
+    """What came after OpenSSL 3.0 is there if the libssl that runs has it, however it was built."""
+    has_group_name = bool(_pyopenssl.lib.Cryptography_HAS_SSL_GET0_GROUP_NAME)
+    assert has_group_name == (_pyopenssl.lib.OpenSSL_version_num() >= 0x30200000)
+    return f"SSL_get0_group_name: {has_group_name}"
 
 
 def standard_ssl() -> str:
@@ -124,7 +132,7 @@ def commands(*names: str) -> str:
 
 
 if __name__ == "__main__":
-    print(installed(), standard_ssl(), commands("doctor"), sep="; ")
+    print(installed(), newer_names(), standard_ssl(), commands("doctor"), sep="; ")
     if "--all" in sys.argv:
         pyopenssl = importlib.metadata.version("pyOpenSSL")
         print(f"; pyOpenSSL {pyopenssl}", every_module(), commands("doctor", "demo"), sep="; ")
