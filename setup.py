@@ -14,7 +14,8 @@ class BuildExt(build_ext):
     """Gives the modules a name that each CPython finds, and not one that is new in 3.15."""
 
     def get_ext_filename(self, fullname: Any) -> str:
-        return re.sub(r"\.abi3-[\w-]+\.so$", ".abi3.so", super().get_ext_filename(fullname))
+        name = super().get_ext_filename(fullname)  # type: ignore[no-untyped-call]
+        return re.sub(r"\.abi3-[\w-]+\.so$", ".abi3.so", name)
 
 
 setup(

@@ -17,7 +17,7 @@ static PyObject *object_at(PyObject *self, PyObject *address)
             PyErr_SetObject(PyExc_KeyError, address);
         return NULL;
     }
-    Py_INCREF(object);
+    Py_IncRef(object); /* a function of the interpreter that runs: right in a free-threaded one, too */
     return object;
 }
 

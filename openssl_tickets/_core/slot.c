@@ -49,7 +49,7 @@ void openssl_tickets_forget_in(uintptr_t table)
         if (tables[place] == NULL || tables[place] == (PyObject *)table) {
             Py_XDECREF(tables[place]);
             tables[place] = (PyObject *)table;
-            Py_INCREF(tables[place]);
+            Py_IncRef(tables[place]);
             break;
         }
     PyGILState_Release(state);

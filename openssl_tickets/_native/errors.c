@@ -10,8 +10,8 @@ void openssl_tickets_write_unraisable(void *exception, void *object)
     PyGILState_STATE state = PyGILState_Ensure();
 
     /* PyErr_SetObject would take what the caller is handling for the exception's context. */
-    Py_INCREF((PyObject *)Py_TYPE((PyObject *)exception));
-    Py_INCREF((PyObject *)exception);
+    Py_IncRef((PyObject *)Py_TYPE((PyObject *)exception));
+    Py_IncRef((PyObject *)exception);
     PyErr_Restore((PyObject *)Py_TYPE((PyObject *)exception), (PyObject *)exception,
                   PyException_GetTraceback((PyObject *)exception));
     PyErr_WriteUnraisable((PyObject *)object);

@@ -4,7 +4,8 @@ The main interpreter only: libssl's callbacks find no other.
 C code enters Python by the thread that it is on, and the thread does not say which of several
 interpreters the context is of whose callbacks are to run. So a sub-interpreter is refused as this
 package is imported, before there is a context whose callbacks would run in the wrong one, or fail.
-CPython 3.12 and newer refuse the compiled module itself in an interpreter with a GIL of its own.
+CPython 3.12 and newer refuse the compiled module itself in an interpreter with a GIL of its own, and
+cffi's own module, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import re
 import sys
 
+# Nobody has run the tests on one: their limited API (abi3t) begins with CPython 3.15.
 FREE_THREADED = (
     "openssl_tickets does not support free-threaded builds of CPython yet. Use the ordinary build"
 )
@@ -45,6 +47,10 @@ except ImportError as error:
     if "subinterpreters" not in str(error):
         raise
     raise ImportError(REFUSED, name="openssl_tickets") from error
+
+# cffi makes each function when it is first asked for, and two threads may ask at once.
+for _name in dir(lib):
+    getattr(lib, _name)
 
 # In CPython an object's id is its address.
 if not lib.openssl_tickets_enters(id(vars(builtins))):

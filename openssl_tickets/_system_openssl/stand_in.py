@@ -30,6 +30,10 @@ def use_system_openssl() -> None:
     before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it. To run a
     program that cannot be changed, see ``python -m openssl_tickets run``.
 
+    What multiprocessing starts with ``spawn`` or ``forkserver`` (the default from CPython 3.14 on)
+    imports the program's main module again: call it at the top of that module, and not below
+    ``if __name__ == "__main__"``.
+
     It does nothing if pyOpenSSL is on the same libssl already, as from Linux distributions.
     cryptography itself stays on its own OpenSSL: pyOpenSSL and cryptography exchange keys and
     certificates as DER, so the two live side by side. It may be called again, and by several

