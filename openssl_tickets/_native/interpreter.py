@@ -4,8 +4,8 @@ The main interpreter only: libssl's callbacks find no other.
 C code enters Python by the thread that it is on, and the thread does not say which of several
 interpreters the context is of whose callbacks are to run. So a sub-interpreter is refused as this
 package is imported, before there is a context whose callbacks would run in the wrong one, or fail.
-CPython 3.12 and newer refuse the compiled module itself in an interpreter with a GIL of its own, and
-cffi's own module, too.
+CPython 3.12 and newer refuse the compiled module itself, and cffi's own, in an interpreter with a
+GIL of its own.
 """
 
 from __future__ import annotations

@@ -33,11 +33,12 @@ PLATFORMS = {
         "sid",
         "sed s/sid/experimental/ /etc/apt/sources.list > /etc/apt/sources.list.d/more.list; "
         f"apt-get update -qq; {APT} -t experimental libssl-dev openssl",
-        "pyopenssl-only",
+        "py314",
     ),
 }
 COMMON = "ca-certificates curl g++ gcc git libc6-dev libssl-dev make openssl pkg-config procps "
 COMMON += "python3-dev python3-venv"
+HOSTS = ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"]
 HEAD = """\
 # Platforms
 
@@ -73,30 +74,27 @@ def inside(root: Path, command: str) -> str:
 
 def debian(root: Path, suite: str) -> None:
     """Makes a chroot of *suite*, with the repository's files in ``/project``."""
-    sources = [p.read_text() for p in Path("/etc/apt").glob("sources.list*/*")]
-    mirror = re.findall(r"https?://\S+/debian\b", "\n".join(sources))[0]
+    apt = Path("/etc/apt")
+    sources = "\n".join(
+        p.read_text() for p in [*apt.rglob("*.sources"), *apt.rglob("sources.list")]
+    )
+    mirror = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?$", sources, re.MULTILINE)[0]
     command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite]
     subprocess.run([*command, str(root), mirror], check=True, stdout=subprocess.DEVNULL)
     (root / "etc/apt/sources.list").write_text(f"deb {mirror} {suite} main\n")
-    hosts = ("resolv.conf", "hosts", "pip.conf", "ssl/certs/ca-certificates.crt")
-    for name in (
-        *hosts,
-        *(str(p.relative_to("/etc")) for p in Path("/etc/apt/apt.conf.d").glob("*")),
-    ):
-        if Path("/etc", name).exists():
-            shutil.copy("/etc/" + name, root / "etc" / name)
+    files = [*apt.glob("apt.conf.d/*"), *map(Path, HOSTS)]
+    for file in filter(Path.exists, files):
+        shutil.copy(file, root / file.relative_to("/"))
     subprocess.run(["git", "clone", "-q", str(ROOT), str(root / "project")], check=True)
-    inside(
-        root,
-        f"apt-get update -qq; {APT} {COMMON}; python3 -m venv /venv; /venv/bin/pip install tox",
-    )
+    inside(root, f"apt-get update -qq; {APT} {COMMON}; git config --global safe.directory '*'")
+    inside(root, "python3 -m venv /venv; /venv/bin/pip install tox")
 
 
 def test(root: Path, title: str, prepare: str, environment: str) -> tuple[str, list[str]]:
     """Returns the row of one platform, and what failed or was skipped there."""
     tox = f"/venv/bin/tox run -e {environment} -- -m 'not slow' --junitxml=/result.xml"
     (root / "result.xml").unlink(missing_ok=True)
-    said = inside(root, f"{prepare}; cd /project; git config --global safe.directory '*'; {tox}")
+    said = inside(root, f"{prepare}; cd /project; git clean -fdxq -e .tox; {tox}")
     header = r"Python (\S+),[^\0]*?^openssl_tickets: OpenSSL (\S+)[^\0]*?^pyOpenSSL (\S+):"
     versions = re.search(header, said, re.MULTILINE)
     if versions is None or not (root / "result.xml").exists():
@@ -111,17 +109,21 @@ def test(root: Path, title: str, prepare: str, environment: str) -> tuple[str, l
 
 
 def main() -> int:
-    rows, details = [], []
+    rows: list[str] = []
+    details: list[str] = []
     with tempfile.TemporaryDirectory(prefix="openssl_tickets-platforms-") as folder:
         for title, (suite, prepare, environment) in PLATFORMS.items():
-            if not sys.argv[1:] or title in sys.argv[1:]:
-                if not (root := Path(folder, suite)).exists():
-                    debian(root, suite)
-                row, more = test(root, title, prepare, environment)
-                rows.append(row)
-                details += [f"\n## {title}\n", *(more or ["Nothing failed or was skipped."])]
-    PAGE.write_text("\n".join([HEAD.format(time.strftime("%Y-%m-%d")), *rows, *details, ""]))
-    return int(any("failed:" in line for line in details))
+            if sys.argv[1:] and title not in sys.argv[1:]:
+                continue
+            if not (root := Path(folder, suite)).exists():
+                debian(root, suite)
+            row, more = test(root, title, prepare, environment)
+            print(row, *more, sep="\n", flush=True)
+            rows.append(row)
+            details += [f"\n## {title}\n", *(more or ["Nothing failed or was skipped."])]
+            head = HEAD.format(time.strftime("%Y-%m-%d"))
+            PAGE.write_text("\n".join([head, *rows, *details, ""]))
+    return int(any(line.startswith("- failed") for line in details))
 
 
 if __name__ == "__main__":
