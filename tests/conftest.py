@@ -69,6 +69,9 @@ def pytest_runtest_call() -> Generator[None, Any, Any]:
         pytest.skip(f"ssl is on {ssl.OPENSSL_VERSION}, this package on another OpenSSL")
 
 
+pytest_runtest_setup = pytest_runtest_call  # fixtures hand over contexts, too
+
+
 @pytest.fixture(autouse=True)
 def _no_errors_left_behind() -> Iterator[None]:
     yield

@@ -78,7 +78,8 @@ def debian(root: Path, suite: str) -> None:
     sources = "\n".join(
         p.read_text() for p in [*apt.rglob("*.sources"), *apt.rglob("sources.list")]
     )
-    mirror = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?$", sources, re.MULTILINE)[0]
+    listed = r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?(?:\s|$)"
+    mirror = re.findall(listed, sources, re.MULTILINE)[0]
     command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite]
     subprocess.run([*command, str(root), mirror], check=True, stdout=subprocess.DEVNULL)
     (root / "etc/apt/sources.list").write_text(f"deb {mirror} {suite} main\n")
