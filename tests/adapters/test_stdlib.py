@@ -549,8 +549,8 @@ class TestProof:
 
     def test_import_loads_no_ssl(self) -> None:
         """
-        Neither the import nor bad input loads ssl; the stdlib module of ours does. (The import loads
-        _ssl, so that both are on one libssl.)
+        Neither the import nor bad input loads ssl; the stdlib module of ours does. The import loads
+        _ssl, so that both are on one libssl.
         """
         loaded = run(
             """
