@@ -58,7 +58,7 @@ def is_same(plain_openssl: str) -> bool:
 def test_names_each_librarys_libssl(packages: Packages, plain_openssl: str, is_same: bool) -> None:
     """Each line has the version and the file, and says whether it is this package's."""
     status, output = run(packages)
-    assert status == 0
+    assert status == (ssl.OPENSSL_VERSION != openssl_tickets.OPENSSL_VERSION)
     ours, _, theirs, standard, *_ = output.splitlines()
 
     assert openssl_tickets.OPENSSL_VERSION in ours
