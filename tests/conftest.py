@@ -58,7 +58,10 @@ def pytest_report_header() -> list[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:
-    """On an OpenSSL that this Python's ssl is not on, tests of ssl end as they must: refused."""
+    """
+    On an OpenSSL that this Python's ssl is not on, tests of ssl end as they must: refused, in the
+    test's own process or in one that it has started.
+    """
     try:
         return (yield)
     except openssl_tickets.LibraryMismatchError as error:
