@@ -189,6 +189,7 @@ def test_openssl_inside_the_interpreter(flags: list[str], tmp_path: Path) -> Non
         pytest.skip(f"this machine has no static libraries: {linked.stderr.splitlines()[-2:]}")
     result = subprocess.run(
         [str(python), "-c", "import openssl_tickets; print(openssl_tickets.OPENSSL_VERSION)"],
+        cwd=tmp_path,
         env={
             **os.environ,
             "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
