@@ -301,7 +301,7 @@ for _ in range(int(sys.argv[4])):
 class TestStores:
     def start(self, ca_file: Path, path: Path, port: int, count: int) -> Any:
         arguments = [str(argument) for argument in (ca_file, path, port, count)]
-        return subprocess.Popen([sys.executable, "-c", CLIENT, *arguments])
+        return subprocess.Popen([sys.executable, "-I", "-c", CLIENT, *arguments])
 
     def test_one_after_the_other(self, server: Server, ca_file: Path, tmp_path: Path) -> None:
         """A program that is started again and again resumes."""
