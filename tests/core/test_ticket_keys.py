@@ -787,6 +787,7 @@ class TestLifetime:
         gc.collect()
         assert freed() is None
 
+    @pytest.mark.slow
     def test_memory(self, drop_in: Library) -> None:
         """Rings, their keys and what is read from them are freed."""
         keys = [new_key() for _ in range(1000)]  # some 90 KB
@@ -1616,6 +1617,7 @@ class TestProcesses:
         )
         assert output == f"{[0] * 30}\n"
 
+    @pytest.mark.slow
     def test_exit(self, run: Any) -> None:
         """
         The interpreter ends without a word with rings, contexts and connections alive and threads

@@ -118,6 +118,7 @@ def test_declarations_agree_with_the_headers(init: str, tmp_path: Path) -> None:
         ("PyInit__libssl", 'extern "Python+C" void openssl_tickets_not_in_the_header(void);'),
     ],
 )
+@pytest.mark.slow
 def test_wrong_declaration_is_found(init: str, wrong: str, tmp_path: Path) -> None:
     """A declaration that does not agree with the headers, or is not in them, is found."""
     ffi = MODULES[init]()
@@ -146,6 +147,7 @@ def test_c_file_compiles_alone(name: str, compiler: str) -> None:
         '#include "openssl_tickets.h"\nint openssl_tickets_is_asked(const SSL *ssl) { return 1; }',
     ],
 )
+@pytest.mark.slow
 def test_c_file_with_a_fault_is_found(source: str, compiler: str, tmp_path: Path) -> None:
     """A need for another file, a difference to the header, and an unused name are found."""
     (tmp_path / "module.c").write_text(f"{source}\n")

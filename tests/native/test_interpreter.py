@@ -173,6 +173,7 @@ STATIC += ["-Wl,--copy-dt-needed-entries,--unresolved-symbols=ignore-all,-z,lazy
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the linker's options are GNU's")
 @pytest.mark.parametrize("flags", [[], STATIC], ids=["as usual", "OpenSSL inside"])
+@pytest.mark.slow
 def test_openssl_inside_the_interpreter(flags: list[str], tmp_path: Path) -> None:
     """An interpreter that offers the symbols of an OpenSSL of its own is refused, and only that."""
     (tmp_path / "python.c").write_text(

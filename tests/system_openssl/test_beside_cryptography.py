@@ -160,6 +160,7 @@ for thread in threads: thread.join()
     assert run(program) == {name: alone[name] for name in names}
 
 
+@pytest.mark.slow
 def test_both_at_work_in_threads(server_file: Path) -> None:
     """cryptography signs and pyOpenSSL shakes hands, in threads at once."""
     results = run(

@@ -372,6 +372,7 @@ def test_without_pyopenssl() -> None:
     assert "OpenSSL" in result
 
 
+@pytest.mark.slow
 def test_imported_again() -> None:
     """A context of a package that was imported anew is not given another one's callbacks."""
     reused = run(

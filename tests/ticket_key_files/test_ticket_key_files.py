@@ -941,6 +941,7 @@ class TestProcesses:
         """
         assert self.run(tmp_path / "file", program) == "False\nTrue\nTrue\n"
 
+    @pytest.mark.slow
     def test_fork_many_times(self, tmp_path: Path) -> None:
         """A fork at any moment leaves a child that can close, watch, and end."""
         program = """
