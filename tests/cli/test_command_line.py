@@ -140,7 +140,13 @@ def test_interrupted(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-I", "-m", "openssl_tickets", "probe", target]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell has what it puts into the background ignore it, and so do the tests then.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process:
             taken, _ = silent.accept()
             with taken:
                 process.send_signal(signal.SIGINT)

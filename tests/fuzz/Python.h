@@ -7,7 +7,7 @@ typedef int PyGILState_STATE;
 static inline int Py_IsInitialized(void) { return 1; }
 static inline PyGILState_STATE PyGILState_Ensure(void) { return 0; }
 static inline void PyGILState_Release(PyGILState_STATE state) { (void)state; }
-static inline void Py_INCREF(PyObject *object) { (void)object; }
+static inline void Py_IncRef(PyObject *object) { (void)object; }
 static inline void Py_XDECREF(PyObject *object) { (void)object; }
 static inline PyObject *PyLong_FromVoidPtr(void *number) { (void)number; return NULL; }
 static inline int PyDict_DelItem(PyObject *dict, PyObject *key) { (void)dict, (void)key; return -1; }

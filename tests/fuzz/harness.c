@@ -258,7 +258,7 @@ static void make_contexts(void)
         SSL_CTX_set_timeout(server_ctx[number], 604800);
         SSL_CTX_set_info_callback(server_ctx[number], note_state);
         SSL_CTX_set_msg_callback(server_ctx[number], note_message);
-        must(openssl_tickets_use_keyring(server_ctx[number], ring));
+        must(openssl_tickets_use_keyring(server_ctx[number], ring, NULL, 0));
         give_callbacks(server_ctx[number], number == 0);
         client_ctx[number] = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_min_proto_version(client_ctx[number], versions[number]);

@@ -33,7 +33,9 @@ C_FILES = (
     "_core/session.c",
     "_core/ticket_callback.c",
     "_core/new_session.c",
+    "_core/session_lifetime.c",
     "_core/ticket_keys.c",
+    "_core/ticket_stats.c",
 )
 TARGETS = {
     "hello": "a client's stream, a hello's body, or its extensions",
