@@ -431,6 +431,8 @@ def _server(folder: Path, options: str, errors: int = subprocess.PIPE) -> Any:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        # nohup has what it starts ignore it, and so do the tests then.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         assert process.stdout is not None
