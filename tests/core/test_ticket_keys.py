@@ -1382,6 +1382,7 @@ def session_of(pair):
 """
 
 
+@pytest.mark.slow
 class TestProcesses:
     @pytest.fixture
     def start(self, version: str, server_file: Path, tmp_path: Path) -> Iterator[Any]:

@@ -113,6 +113,7 @@ def folder(tmp_path: Path) -> Path:
         "empty",
     ],
 )
+@pytest.mark.slow
 def test_is_as_python(folder: Path, arguments: str) -> None:
     """What a program sees, prints and ends with is as under ``python``, tracebacks too."""
     isolated = ["-I"] if arguments.startswith("-I") else []
