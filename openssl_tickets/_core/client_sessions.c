@@ -57,19 +57,11 @@ static void free_attempt(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index,
     end_attempt(ptr);
 }
 
-static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d, int index,
-                       long argl, void *argp)
-{
-    (void)to, (void)from, (void)index, (void)argl, (void)argp;
-    *from_d = NULL;
-    return 1;
-}
-
 static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void make_index(void)
 {
-    attempt_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_attempt);
+    attempt_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, free_attempt);
 }
 
 static attempt *attempt_of(const SSL *ssl)
