@@ -1,21 +1,25 @@
 /*
- * What stands between libssl and the ticket callbacks in Python. libssl calls the callbacks of an
- * SSL's first SSL_CTX, with its slot as the argument; that SSL_CTX lives as long as the SSL.
+ * The C half of the ticket callbacks: libssl calls these functions, and they call Python.
+ *
+ * libssl calls the callbacks of an SSL's first SSL_CTX, with that SSL_CTX's slot as the argument.
+ * The first SSL_CTX lives as long as the SSL.
  */
 #include <Python.h>
 #include <string.h>
 #include "openssl_tickets.h"
 
-/* What the library on top of libssl keeps with ssl: _ssl its own object. */
+/*
+ * Returns the pointer that the library on top of libssl keeps with ssl. _ssl keeps its own object.
+ */
 static uintptr_t app_data_of(const SSL *ssl)
 {
     return (uintptr_t)SSL_get_app_data(ssl);
 }
 
 /*
- * Whether the ticket that ssl is about to make is only a key into the server's session cache:
- * libssl resumes from those without asking the decrypt callback. It is libssl's own test, taken
- * on the safe side for protocol versions that are yet to come.
+ * Returns 1 if the ticket that ssl is about to make is stateful: a key into the server's session
+ * cache. libssl resumes from such tickets without calling the decrypt callback. This is libssl's
+ * own test. For unknown future protocol versions, it errs on the safe side.
  */
 static int is_stateful(const SSL *ssl)
 {
@@ -27,9 +31,9 @@ static int is_stateful(const SSL *ssl)
 }
 
 /*
- * Whether ssl may have resumed a session out of the cache. Before TLS 1.3, libssl then makes the
- * ticket from the very session that other connections may be using at this moment, and reads it
- * without a lock: nothing may be written to it.
+ * Returns 1 if ssl may have resumed a session from the cache. Before TLS 1.3, libssl then makes the
+ * ticket from that cached session, and reads it without a lock. Other connections may be using the
+ * session at the same time, so nothing may be written to it.
  */
 static int is_cached(SSL *ssl)
 {
@@ -38,8 +42,8 @@ static int is_cached(SSL *ssl)
 }
 
 /*
- * Whether the ticket that ssl is about to make would end the handshake in which it is offered: its
- * session has no session id context, and ssl asks for client certificates.
+ * Returns 1 if ssl asks for client certificates and its session has no session id context. libssl
+ * would end any handshake in which a client offers the ticket of such a session.
  */
 static int lacks_id_context(SSL *ssl)
 {
@@ -52,10 +56,10 @@ static int lacks_id_context(SSL *ssl)
 }
 
 /*
- * libssl resumes from its internal cache without asking the decrypt callback, and a session from
- * there must not be written to. So while there are ticket callbacks, it is not to look there. The
- * program may set another mode at any time: this is done again with each hello. Called with the lock
- * held.
+ * Stops libssl from looking into its internal session cache while there are ticket callbacks.
+ * libssl would resume from the cache without calling the decrypt callback, and a session in the
+ * cache must not be written to. The program may set another mode at any time, so each client's
+ * hello calls this again. The caller holds the lock.
  */
 static void close_cache(const openssl_tickets_slot *slot)
 {
@@ -66,9 +70,9 @@ static void close_cache(const openssl_tickets_slot *slot)
 }
 
 /*
- * Whether the client's hello is its second in one handshake, after a HelloRetryRequest: libssl has
- * made the server's random with the first one, and no handshake has been finished yet. SSL_clear
- * removes both.
+ * Returns 1 if this is the client's second hello in one handshake, after a HelloRetryRequest. In
+ * that case libssl has already made the server's random, at the first hello, and no handshake has
+ * finished yet. SSL_clear removes both signs.
  */
 static int is_second_hello(const SSL *ssl)
 {
@@ -80,7 +84,7 @@ static int is_second_hello(const SSL *ssl)
            && memcmp(random, none, sizeof(none)) != 0 && SSL_get_finished(ssl, &any, 0) == 0;
 }
 
-/* Called with each client's hello, before libssl looks at tickets and session ids. */
+/* libssl calls this for each client's hello, before it reads tickets and session ids. */
 static int hello_came(SSL *ssl, int *alert, void *arg)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
@@ -94,7 +98,7 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
         openssl_tickets_lock();
         if (slot->asks_generate || slot->asks_decrypt || slot->binds_names)
             close_cache(slot);
-        if (slot->stores_nothing) { /* it is a server's: see new_session.c */
+        if (slot->stores_nothing) { /* so slot->ctx is a server's after all: see new_session.c */
             slot->stores_nothing = 0;
             SSL_CTX_set_session_cache_mode(slot->ctx, SSL_CTX_get_session_cache_mode(slot->ctx)
                                                           & ~SSL_SESS_CACHE_NO_INTERNAL_STORE);
@@ -105,9 +109,11 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
 }
 
 /*
- * What libssl calls does what must not depend on Python being able to run: it fails closed once the
- * interpreter has begun to finalize, and keeps the error queue as libssl left it. Where there is
- * nothing to ask, Python is not entered at all.
+ * Calls the generate callback in Python, if there is one. Returns 0 if no ticket may be made.
+ *
+ * This does not rely on Python. Once the interpreter has begun to finalize, it refuses the ticket.
+ * OpenSSL's error queue stays as libssl left it. If there is nothing to ask, it does not enter
+ * Python.
  */
 static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
 {
@@ -146,7 +152,9 @@ static char lower(char letter)
     return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
 }
 
-/* Has the ticket carry the name that the client asks for, where libssl has not done so. */
+/*
+ * Stores the name that the client asks for in the session, if libssl has not. Returns 0 on failure.
+ */
 static int keep_server_name(SSL *ssl, SSL_SESSION *session, const openssl_tickets_slot *slot)
 {
     const char *name;
@@ -162,8 +170,9 @@ static int keep_server_name(SSL *ssl, SSL_SESSION *session, const openssl_ticket
 }
 
 /*
- * A server's new sessions are announced from here, since libssl itself only tells of those that it
- * could cache: of no ticket in TLS 1.2, and of none in the mode SSL_SESS_CACHE_OFF.
+ * libssl calls this before it makes a ticket. This is also where a server's new session is
+ * announced, because libssl's own callback reports only sessions that libssl could cache: no TLS
+ * 1.2 tickets, and nothing at all in the mode SSL_SESS_CACHE_OFF.
  */
 static int generate_ticket(SSL *ssl, void *arg)
 {
@@ -185,7 +194,7 @@ static int is_decrypted(SSL_TICKET_STATUS status)
     return status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
 }
 
-/* Whether the session in a ticket is of another server name than the client asks for now. */
+/* Returns 1 if the session in a ticket has another server name than the client asks for now. */
 static int is_of_another_name(SSL *ssl, const SSL_SESSION *session,
                               const openssl_tickets_slot *slot)
 {
@@ -208,7 +217,7 @@ static int is_of_another_name(SSL *ssl, const SSL_SESSION *session,
     return 0;
 }
 
-/* Returns less than 0 when the callback has failed. */
+/* Returns the callback's answer, or less than 0 if the callback failed. */
 static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyname,
                        size_t keyname_len, SSL_TICKET_STATUS status,
                        const openssl_tickets_slot *slot)
@@ -235,12 +244,12 @@ static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyn
             return SSL_TICKET_RETURN_ABORT;
         }
     }
-    /* The session was made from this ticket just now: no other thread knows of it yet. */
+    /* libssl has just made the session from this ticket, so no other thread can use it yet. */
     if (is_decrypted(status)) {
         SSL_SESSION_get0_ticket_appdata(session, &appdata, &appdata_len);
         offered = session;
     }
-    /* Without the mark, the session of a decrypted ticket would seem to be missing. */
+    /* If this fails, the callback could not get the session of the ticket. */
     if (!Py_IsInitialized() || !openssl_tickets_begin_callback(ssl, offered, &before))
         return SSL_TICKET_RETURN_ABORT;
     ERR_set_mark();
@@ -248,7 +257,7 @@ static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyn
                                      status, slot->number, appdata, appdata_len);
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
-    /* If this client has no ticket, libssl looks into its cache next. */
+    /* If this client has no ticket, libssl would look into its cache next. */
     openssl_tickets_lock();
     close_cache(slot);
     openssl_tickets_unlock();
@@ -256,9 +265,9 @@ static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyn
 }
 
 /*
- * Whether the TLS 1.3 cipher suite that has been chosen has another hash than the session's. libssl
- * compares them after decrypt was asked, and then shakes hands in full. Before OpenSSL 3.0.21 it
- * sent no ticket after that, and the client had nothing to resume from.
+ * Returns 1 if the chosen TLS 1.3 cipher suite has another hash than the session's. libssl compares
+ * them after the decrypt callback, and then does a full handshake. Before OpenSSL 3.0.21 it sent no
+ * ticket after that handshake, so the client had nothing to resume from.
  */
 static int has_other_hash(const SSL *ssl, const SSL_SESSION *session)
 {
@@ -269,7 +278,7 @@ static int has_other_hash(const SSL *ssl, const SSL_SESSION *session)
            && SSL_CIPHER_get_handshake_digest(chosen) != SSL_CIPHER_get_handshake_digest(before);
 }
 
-/* Counts what becomes of a ticket, where decrypt has answered less than 0 if it has failed. */
+/* Counts what happens to a ticket. The answer is less than 0 if the decrypt callback failed. */
 static void count_received(openssl_tickets_slot *slot, SSL_TICKET_STATUS status, int answer)
 {
     openssl_tickets_counts *counts = &slot->counts;
@@ -304,8 +313,8 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
         answer = ask_decrypt(ssl, session, keyname, keyname_len, status, slot);
     if (is_decrypted(status) && !openssl_tickets_has_time_left(session, slot)
         && answer == SSL_TICKET_RETURN_USE_RENEW)
-        answer = SSL_TICKET_RETURN_USE; /* a ticket without any time would end the handshake */
-    /* After a HelloRetryRequest the same ticket comes again. */
+        answer = SSL_TICKET_RETURN_USE; /* a new ticket with no time left would end the handshake */
+    /* After a HelloRetryRequest the client sends the same ticket again: it counts once. */
     if (status == SSL_TICKET_EMPTY && answer < 0)
         openssl_tickets_count(&slot->counts.failed);
     else if (status != SSL_TICKET_EMPTY && !(marks & OPENSSL_TICKETS_AGAIN))
@@ -321,16 +330,16 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
     return answer;
 }
 
-/* Has libssl call the functions above. Called with the lock held, as the slot is made. */
+/* Makes libssl call the functions above. The caller holds the lock and is making the slot. */
 void openssl_tickets_tell_libssl(openssl_tickets_slot *slot)
 {
-    /* The argument first: in other threads handshakes may be under way. */
+    /* The argument first: other threads may be in the middle of handshakes. */
     SSL_CTX_set_session_ticket_cb(slot->ctx, NULL, NULL, slot);
     SSL_CTX_set_session_ticket_cb(slot->ctx, generate_ticket, decrypt_ticket, slot);
     SSL_CTX_set_client_hello_cb(slot->ctx, hello_came, NULL);
 }
 
-/* Tells which callbacks Python has for ctx, whose slot has been made. */
+/* Records which callbacks Python has for ctx. The caller has made the slot of ctx. */
 void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
@@ -345,7 +354,10 @@ void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has
     openssl_tickets_unlock();
 }
 
-/* Has a ticket be good for the server name only that it was issued for. Returns 0 when out of memory. */
+/*
+ * Sets whether a ticket is good only for the server name it was issued for. Returns 0 if ctx cannot
+ * have a slot.
+ */
 int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
@@ -360,16 +372,16 @@ int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled)
     return 1;
 }
 
-/* Sets the data of the ticket that generate is being asked about; returns as set_appdata does. */
+/* Sets the data of the ticket that generate is asked about. Returns what set_appdata returns. */
 int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len)
 {
     return openssl_tickets_set_appdata(SSL_get_session(ssl), data, len);
 }
 
 /*
- * The server name that the client asks for in the hello which is being looked at. SSL_get_servername
- * does not know it in a decrypt callback: libssl looks at the tickets first. Returns 1, or 0 where
- * there is no name, or none that libssl would take. The name is part of the hello.
+ * Finds the server name in the client's hello. SSL_get_servername does not know it yet in a decrypt
+ * callback, because libssl reads the tickets first. Returns 1 if there is a name. Returns 0 if
+ * there is none, or if libssl would not accept it. The result points into the hello.
  */
 int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len)
 {

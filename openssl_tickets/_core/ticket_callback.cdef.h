@@ -1,4 +1,4 @@
-/* The callbacks around a ticket: one as it is generated, one as it is received. */
+/* The ticket callbacks: one before a ticket is made, one after a ticket is received. */
 
 typedef int SSL_TICKET_STATUS;
 typedef int SSL_TICKET_RETURN;
@@ -27,7 +27,7 @@ int SSL_CTX_set_session_ticket_cb(SSL_CTX *ctx, SSL_CTX_generate_session_ticket_
 uint64_t SSL_CTX_get_options(const SSL_CTX *ctx);
 uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *ctx);
 
-/* libssl calls ticket_callback.c, which calls these. */
+/* libssl calls the functions in ticket_callback.c, and these call the Python functions below. */
 #define OPENSSL_TICKETS_STATEFUL ...
 #define OPENSSL_TICKETS_CACHED ...
 #define OPENSSL_TICKETS_NO_ID_CONTEXT ...

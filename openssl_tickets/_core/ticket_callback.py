@@ -1,4 +1,4 @@
-"""What tickets carry, and whether one is used: the callbacks around a session ticket."""
+"""Ticket callbacks: Python decides what a ticket carries and whether a client may use it."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 class TicketStatus(IntEnum):
     """
-    What libssl made of the ticket that a client sent.
+    What libssl found when it tried to decrypt the ticket that a client sent.
 
     libssl: ``SSL_TICKET_STATUS`` (OpenSSL 1.1.1).
     """
 
     EMPTY = lib.SSL_TICKET_EMPTY
-    """The client has no ticket and would like one. TLS 1.2 only."""
+    """The client has no ticket and asks for one. TLS 1.2 only."""
     NO_DECRYPT = lib.SSL_TICKET_NO_DECRYPT
-    """None of the ticket keys opens it: it is too old, another server's, or forged."""
+    """No ticket key of this server decrypts it: it is too old, from another server, or forged."""
     SUCCESS = lib.SSL_TICKET_SUCCESS
-    """It is a ticket of this server."""
+    """This server issued the ticket."""
     SUCCESS_RENEW = lib.SSL_TICKET_SUCCESS_RENEW
-    """It is a ticket of this server, and the client is to get a new one. Usual in TLS 1.3."""
+    """This server issued the ticket, and the client should get a new one. Usual in TLS 1.3."""
 
 
 class TicketReturn(IntEnum):
     """
-    What a ``decrypt`` callback decides.
+    What a ``decrypt`` callback decides about a ticket.
 
     libssl: ``SSL_TICKET_RETURN`` (OpenSSL 1.1.1).
     """
 
     ABORT = lib.SSL_TICKET_RETURN_ABORT
-    """End the handshake with an alert."""
+    """End the handshake. The client gets an alert."""
     IGNORE = lib.SSL_TICKET_RETURN_IGNORE
-    """A full handshake, and no new ticket."""
+    """Do a full handshake, and send no new ticket."""
     IGNORE_RENEW = lib.SSL_TICKET_RETURN_IGNORE_RENEW
-    """A full handshake, with new tickets as after any other."""
+    """Do a full handshake, and send new tickets as after any full handshake."""
     USE = lib.SSL_TICKET_RETURN_USE
     """Resume, and send no new ticket."""
     USE_RENEW = lib.SSL_TICKET_RETURN_USE_RENEW
@@ -56,15 +56,15 @@ class TicketReturn(IntEnum):
 
 class ReceivedTicket:
     """
-    The ticket that a ``decrypt`` callback is asked about.
+    A ticket that a client sent, as a ``decrypt`` callback sees it.
 
     Attributes:
-        status: what libssl made of it.
-        key_name: the first 16 bytes of what the client sent. Only where *status* is SUCCESS or
-            SUCCESS_RENEW is it the name of a key of this server; until then it is whatever the
-            client likes, and may be shorter or empty.
-        appdata: the application data that the ticket carries: what ``generate`` returned for it,
-            or ``b""`` where it carries none. None where *status* is EMPTY or NO_DECRYPT.
+        status: a :class:`TicketStatus`: whether libssl could decrypt the ticket.
+        key_name: the first 16 bytes of what the client sent; fewer, or none, if the client sent
+            fewer. If *status* is SUCCESS or SUCCESS_RENEW, this is the name of one of the server's
+            ticket keys. For any other status the client chose these bytes, so do not trust them.
+        appdata: the application data in the ticket, as bytes: what ``generate`` returned for it.
+            ``b""`` if the ticket carries none. None if *status* is EMPTY or NO_DECRYPT.
     """
 
     __slots__ = ("_session", "_ssl", "_thread", "appdata", "key_name", "status")
@@ -82,14 +82,14 @@ class ReceivedTicket:
     @property
     def session(self) -> Session | None:
         """
-        The session in the ticket, not yet the connection's own.
+        The :class:`Session` in the ticket. None if *status* is EMPTY or NO_DECRYPT.
 
-        None where *status* is EMPTY or NO_DECRYPT. Ask for it within the callback; the
-        :class:`Session` itself may be kept.
+        It is not the connection's session yet. Read this attribute within the callback. You may
+        keep the :class:`Session` after the callback.
 
         Raises:
-            RuntimeError: the callback is over, and did not ask for the session; or another thread
-                asks for it.
+            RuntimeError: this is the first look at the session, and the callback has returned or
+                another thread is looking.
         """
         if self._session is None and self.status in _DECRYPTED:
             session = lib.openssl_tickets_offered_session(self._ssl_in_callback("session"))
@@ -99,14 +99,14 @@ class ReceivedTicket:
     @property
     def server_name(self) -> bytes | None:
         """
-        The server name (SNI) that the client asks for now, to compare with what the ticket was
-        issued for. None where it asks for none.
+        The server name (SNI) that the client asks for now, as bytes. None if it asks for none.
 
-        ``connection.get_servername()`` is always None in ``decrypt``: libssl looks at the tickets
-        before it looks at the name. In ``generate`` it has the name.
+        Compare it with the name that the ticket was issued for. In ``decrypt``,
+        ``connection.get_servername()`` always returns None, because libssl reads the tickets before
+        it reads the name. In ``generate`` it returns the name.
 
         Raises:
-            RuntimeError: the callback is over, or another thread asks.
+            RuntimeError: the callback has returned, or another thread is looking.
 
         libssl: ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
         """
@@ -118,7 +118,7 @@ class ReceivedTicket:
         return bytes(ffi.unpack(name[0], length[0]))
 
     def _ssl_in_callback(self, name: str) -> Pointer[SSL]:
-        # Another thread might go on with a pointer that libssl frees as the callback ends.
+        # libssl frees what the pointer leads to. Another thread might still use it then.
         ssl = self._ssl
         if ssl is None or self._thread != get_ident():
             raise RuntimeError(
@@ -169,62 +169,69 @@ def set_session_ticket_callback(
     data: Any = None,
 ) -> None:
     """
-    Sets what is asked whenever a ticket is made for, or received from, a client of *context*.
+    Sets the callbacks that the server calls when it makes or receives a ticket.
 
-    Set them before the context serves. They can be replaced at any time, on any thread, and are
-    replaced together; a handshake that overlaps the replacement may ask an old one and then a new
-    one. Both None removes them.
+    Set them before the context serves. You can replace them at any time, on any thread. Both are
+    replaced together. A handshake that is under way at that moment may call an old callback first
+    and a new one later. If both are None, the callbacks are removed.
 
-    The callbacks are called on the thread that calls into libssl for the connection. They are kept
-    for as long as a connection can call them. What they raise ends the connection. A connection of
-    :mod:`openssl_tickets.SSL` raises the very exception from ``do_handshake``, ``recv``, ``send``
-    and the like, and so does a connection of ``ssl`` after
-    :func:`openssl_tickets.stdlib.raise_callback_errors`. Elsewhere it goes to
-    ``sys.unraisablehook`` with the connection as the object.
+    libssl calls the callbacks on the thread that is using the connection. A callback is kept for as
+    long as a connection can call it.
 
-    Do not call ``do_handshake()`` of the same connection in a callback: libssl is in the middle of
-    a handshake, and its memory would be corrupted. The two kinds of connection above raise a
-    RuntimeError instead; other connections cannot tell.
+    An exception in a callback ends the connection. A connection of :mod:`openssl_tickets.SSL`
+    raises that same exception from ``do_handshake``, ``recv``, ``send`` and similar methods. So
+    does a connection of ``ssl`` after :func:`openssl_tickets.stdlib.raise_callback_errors`. For any
+    other connection the exception goes to ``sys.unraisablehook``, with the connection as the
+    object.
 
-    After a switch of contexts by server name (SNI), libssl calls the callbacks of the connection's
-    *first* context.
+    Do not call ``do_handshake()`` of the same connection in a callback. libssl is in the middle of
+    a handshake, and a second one would corrupt its memory. The two kinds of connection above raise
+    a RuntimeError instead. Other connections cannot detect it.
 
-    A pyOpenSSL server that asks for client certificates needs ``context.set_session_id(b"...")``
-    (``ssl`` does it by itself): libssl would end each handshake in which one of its tickets is
-    offered. Without it the first ticket is refused, with a RuntimeError that says so.
+    If the server switches contexts by server name (SNI), libssl still calls the callbacks of the
+    connection's *first* context.
 
-    A TLS 1.3 ticket is good for cipher suites with its own hash only. If *decrypt* accepts one and
-    another hash has been chosen, the handshake is a full one, with new tickets.
+    A pyOpenSSL server that asks for client certificates must call
+    ``context.set_session_id(b"...")``. (``ssl`` does this by itself.) Without it, libssl would end
+    each handshake in which a client offers one of the server's tickets. So the first ticket is
+    refused, with a RuntimeError that says what to do.
 
-    While there are callbacks, libssl does not look into the context's session cache:
-    ``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to its mode, again with each client's hello, and
-    stays when the callbacks are removed. Otherwise libssl would resume a TLS 1.2 client without
-    tickets by its session id, and never ask *decrypt*. If a TLS 1.2 client has been resumed by
-    session id all the same (from a cache outside of libssl, or while the first callbacks were
-    set) and asks for a ticket, it is refused: other connections may be using its session.
+    A TLS 1.3 ticket is good only for cipher suites with the same hash. If *decrypt* accepts a
+    ticket and the client and server have chosen another hash, the handshake is a full one, with new
+    tickets.
 
-    A callback that refers to its own context keeps it alive, as Python's garbage collector cannot
-    see through libssl. Use ``connection.get_context()`` in the callback, or remove the callbacks
-    when done with the context.
+    While there are callbacks, libssl does not look into the context's session cache. Otherwise it
+    would resume a TLS 1.2 client without tickets by its session id, and never call *decrypt*.
+    ``SESS_CACHE_NO_INTERNAL_LOOKUP`` is added to the context's cache mode, and added again with
+    each client's hello. It stays when you remove the callbacks. A TLS 1.2 client can still be
+    resumed by session id from a cache outside of libssl, or while you set the first callbacks. If
+    such a client asks for a ticket, the ticket is refused, because other connections may be using
+    its session.
+
+    A callback that refers to its own context keeps that context alive, because Python's garbage
+    collector cannot see through libssl. Use ``connection.get_context()`` in the callback instead,
+    or remove the callbacks when you no longer need the context.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
-        generate: ``generate(connection, data)``, called before a ticket is made. It returns the
-            ticket's application data as bytes, ``b""`` for none, or None to leave it as it is (a
-            ticket that renews another carries the other's data on). None: nothing is asked.
-        decrypt: ``decrypt(connection, ticket, data)``, called with a :class:`ReceivedTicket` for
-            each ticket a client offers until one is used, also for those that could not be
-            decrypted. It returns a :class:`TicketReturn`, or None for what OpenSSL does by
-            itself. It is asked before the client has proved that it knows the ticket's secret, so
-            it should decide and do nothing else. None: nothing is asked.
-        data: handed to both callbacks as it is.
+        generate: ``generate(connection, data)``. The server calls it before it makes a ticket. It
+            returns the application data for the ticket as bytes, or ``b""`` for none. If it returns
+            None, the application data stays as it is: a ticket that renews another one keeps the
+            other's data. If *generate* is None, nothing is called.
+        decrypt: ``decrypt(connection, ticket, data)``. The server calls it with a
+            :class:`ReceivedTicket` for each ticket that the client offers, until one is used. It is
+            called for tickets that could not be decrypted, too. It returns a :class:`TicketReturn`,
+            or None for what OpenSSL does without a callback. The client has not yet proved that it
+            knows the ticket's secret, so only decide here, and do all other work later. If
+            *decrypt* is None, nothing is called.
+        data: any object. Both callbacks get it unchanged.
 
     Raises:
         TypeError: *context* is not a context, or a callback is not callable.
-        ValueError: *decrypt* is set on a context with stateful tickets (``OP_NO_TICKET``, or
-            early data with anti-replay). libssl resumes from those without asking, so the policy
-            would be skipped. When options change later, the connection that would issue such a
-            ticket is ended instead. Or *context* is for clients only.
+        ValueError: *context* is for clients only. Or *decrypt* is set on a context with stateful
+            tickets (``OP_NO_TICKET``, or early data with anti-replay): libssl resumes from those
+            without calling *decrypt*, so clients would bypass your policy. If the options change
+            later, the connection that would issue such a ticket is ended instead.
         LibraryMismatchError: *context* belongs to another libssl.
         Error: libssl is out of memory, or another copy of this package has set callbacks.
 
@@ -239,9 +246,9 @@ def set_session_ticket_callback(
 
         set_session_ticket_callback(context, generate, decrypt, users)
 
-    libssl: ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1). The context's client hello callback
-    (``SSL_CTX_set_client_hello_cb``, which neither pyOpenSSL nor ``ssl`` offers) is taken too, to
-    keep the session cache closed.
+    libssl: ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1). This also uses the context's client
+    hello callback (``SSL_CTX_set_client_hello_cb``), to keep the session cache closed. Neither
+    pyOpenSSL nor ``ssl`` offers that callback.
     """
     for name, callback in (("generate", generate), ("decrypt", decrypt)):
         if callback is not None and not callable(callback):
@@ -258,30 +265,32 @@ def set_session_ticket_callback(
 
 def set_server_name_binding(context: TLSContext, enabled: bool) -> None:
     """
-    Has a ticket of *context* be good only for the server name (SNI) that it was issued for.
+    Binds each ticket of *context* to the server name (SNI) that it was issued for.
 
-    libssl does not look at the name: a ticket of one name resumes a connection to another, also
-    where a server switches contexts by name and the other context asks for a certificate
-    (CVE-2025-23419 is of this kind). With the binding, a ticket whose session has another name than
-    the client asks for now is ignored: a full handshake follows, with new tickets. No name counts
-    as a name of its own. libssl's session cache is closed too, as it is while there are callbacks.
-    It is done in C, before a ``decrypt`` callback is asked.
+    By itself, libssl ignores the name: a client can use a ticket of one name to resume a connection
+    to another. This is true even if the server switches contexts by name and the other context asks
+    for a certificate (compare CVE-2025-23419).
 
-    It has to be set on the *first* context, whose tickets and callbacks hold for all names.
+    With the binding, the server ignores a ticket if the client now asks for another name. A full
+    handshake follows, with new tickets. A connection without a name counts as a name of its own.
+    The names are compared in C, before a ``decrypt`` callback would be called. libssl also stops
+    looking into its session cache, as it does while there are callbacks.
+
+    Set it on the *first* context: its tickets and callbacks are used for all names.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
-        enabled: whether names are compared. It is off by default, as in libssl.
+        enabled: whether to compare the names. Off by default, as in libssl.
 
     Raises:
         TypeError: *context* is not a context.
         ValueError: *context* is for clients only.
-        LibraryMismatchError: it belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package is at work.
+        LibraryMismatchError: *context* belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
 
     Example::
 
-        context.sni_callback = switch  # to contexts of their own
+        context.sni_callback = switch  # switches to another context for each name
         set_server_name_binding(context, True)
 
     libssl: ``SSL_SESSION_get0_hostname``, ``SSL_client_hello_get0_ext`` (OpenSSL 1.1.1).
@@ -291,8 +300,8 @@ def set_server_name_binding(context: TLSContext, enabled: bool) -> None:
     lib.openssl_tickets_bind_names(ctx, bool(enabled))
 
 
-# For each status: its name, what OpenSSL does where there is no decrypt callback, and whether there
-# is a session that may be used.
+# For each status: its enum member, what OpenSSL does without a decrypt callback, and whether there
+# is a session to use.
 _STATUSES = {
     int(TicketStatus.EMPTY): (TicketStatus.EMPTY, TicketReturn.IGNORE_RENEW, False),
     int(TicketStatus.NO_DECRYPT): (TicketStatus.NO_DECRYPT, TicketReturn.IGNORE_RENEW, False),
@@ -304,14 +313,15 @@ _USES = frozenset({TicketReturn.USE, TicketReturn.USE_RENEW})
 _new_ticket = partial(object.__new__, ReceivedTicket)
 
 
-# These two run for every ticket, in the middle of a handshake whose cryptography has taken the
-# processor's caches. So they do little, and ask libssl for nothing that C could hand to them.
+# generate and decrypt run for every ticket. In the middle of a handshake, Python's code and data
+# are no longer in the processor's caches, so each step is slow. These functions do little, and get
+# all that they need from C as arguments.
 
 
 @ffi.def_extern("openssl_tickets_generate", onerror=surface)
 def openssl_tickets_generate(ssl: Pointer[SSL], app_data: int, number: int) -> int:
     connection_of, generate, _, data = ticket_callbacks[number]
-    if generate is None:  # removed since C has looked
+    if generate is None:  # removed in the meantime
         return 1
     connection = connection_of(ssl, app_data)
     appdata = generate(connection, data)
@@ -326,7 +336,7 @@ def openssl_tickets_generate(ssl: Pointer[SSL], app_data: int, number: int) -> i
 
 @ffi.def_extern("openssl_tickets_refuse", onerror=surface)
 def openssl_tickets_refuse(ssl: Pointer[SSL], app_data: int, number: int, reason: int) -> int:
-    connection = ticket_callbacks[number][0](ssl, app_data)  # noqa: F841 (for surface)
+    connection = ticket_callbacks[number][0](ssl, app_data)  # noqa: F841 (surface reads it)
     raise RuntimeError(_REFUSED[reason])
 
 
@@ -342,7 +352,7 @@ def openssl_tickets_decrypt(
     appdata_len: int,
 ) -> int:
     connection_of, _, decrypt, data = ticket_callbacks[number]
-    if decrypt is None:  # removed since C has looked
+    if decrypt is None:  # removed in the meantime
         return _STATUSES[status][1]
     connection = connection_of(ssl, app_data)
     ticket = _new_ticket()
