@@ -43,6 +43,7 @@ LIBSSL = (
     "_core/ticket_stats",
     "_core/ticket_callback",
     "_core/new_session",
+    "_core/session_stores",
     "_core/client_sessions",
     "_core/ticket_keys",
     "_core/sealed",

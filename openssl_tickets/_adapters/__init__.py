@@ -114,18 +114,6 @@ def chain_info_callback(context: object, first: Callable[[Any, int, int], None])
     return pyopenssl.is_context(context) and pyopenssl.chain_info_callback(context, first)
 
 
-def peer_address(connection: object) -> tuple[str, int] | None:
-    """Returns host and port of the other side, None if the connection does not know them."""
-    getpeername = getattr(connection, "getpeername", None)
-    try:
-        address = getpeername() if getpeername is not None else None
-    except OSError:
-        return None
-    if isinstance(address, tuple) and len(address) >= 2:
-        return str(address[0]), int(address[1])
-    return None
-
-
 def server_name_of(connection: object) -> str | None:
     """Returns the server's name or address as ``ssl`` was given it; None if it was not."""
     name = (

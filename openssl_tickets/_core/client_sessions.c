@@ -1,17 +1,27 @@
 /*
- * Clients that resume by themselves: when libssl begins a client's handshake, Python is asked for a
- * session to offer; when the server has not taken it, Python is told to forget it.
+ * Clients that resume by themselves: when libssl begins a client's handshake, a session is offered;
+ * if the server does not take it, it is forgotten.
+ *
+ * The sessions of a MemorySessionStore are found here. Python is asked only if the program has a
+ * store of its own, or to tell one verify callback from another, or for a server's address that
+ * libssl does not know.
  *
  * libssl tells of both through the info callback of the SSL_CTX. Each SSL_CTX has one, and a program
  * may have its own: ours is set only if there is none, and no pointer to another is ever called.
  */
 #include <Python.h>
+#include <netdb.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <sys/socket.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 #include "openssl_tickets.h"
 
 #define DIGEST_LEN OPENSSL_TICKETS_ANCHORS_LEN
+#define MAX_LIFETIME (7 * 86400) /* seconds, for which a client may keep a ticket (RFC 8446, 4.6.1) */
+#define TRIES 16                 /* sessions that are looked at for one handshake */
 
 /* What ssl verifies of a server, but for the anchors, as bytes to compare. */
 typedef struct {
@@ -28,13 +38,14 @@ typedef struct {
  * as it verifies. If anything else has changed, nobody can tell what was verified.
  */
 typedef struct {
-    char *key;                 /* under which Python keeps sessions: server and verify callback, */
-    size_t server_len;         /* then the digests of the settings and of the anchors, in hex */
+    char *key;                 /* of the store: server and verify callback, then the digests of */
+    size_t server_len;         /* the settings and of the anchors, in hex */
     SSL_verify_cb callback;    /* only compared */
     unsigned char *settings;
     size_t settings_len;
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
     SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
+    SSL_SESSION *stored;       /* a reference to what it is a copy of, if that is in the store */
 } attempt;
 
 /* Of an SSL: its attempt, which it owns. */
@@ -45,6 +56,7 @@ static void end_attempt(attempt *a)
     if (a == NULL)
         return;
     SSL_SESSION_free(a->offered);
+    SSL_SESSION_free(a->stored);
     OPENSSL_free(a->key);
     OPENSSL_free(a->settings);
     OPENSSL_free(a);
@@ -256,34 +268,72 @@ static char *anchors_in(const attempt *a)
     return a->key + a->server_len + 1 + 2 * DIGEST_LEN;
 }
 
+static size_t key_len_of(const attempt *a)
+{
+    return a->server_len + 1 + 4 * DIGEST_LEN;
+}
+
 /*
- * To be called as a handshake begins, before anything is offered. The server is Python's name for
- * the other side and for the verify callback. Returns the key, NULL if nothing can be offered or kept.
+ * Returns a new text "name:port", or "address:port" if there is no name; the port is left out if it
+ * is not known. Returns NULL if nobody can tell who is on the other side.
  */
-const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server)
+static char *name_server(SSL *ssl, const char *name)
+{
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "", *server;
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    int fd = SSL_get_fd(ssl);
+    size_t size;
+
+    if (fd >= 0 && getpeername(fd, (struct sockaddr *)&address, &len) == 0
+        && (address.ss_family == AF_INET || address.ss_family == AF_INET6)
+        && getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
+                       NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        *host = *port = '\0';
+    if (name == NULL || *name == '\0')
+        name = host;
+    if (*name == '\0')
+        return NULL;
+    size = strlen(name) + 1 + strlen(port) + 1;
+    server = OPENSSL_malloc(size);
+    if (server != NULL)
+        snprintf(server, size, "%s:%s", name, port);
+    return server;
+}
+
+/*
+ * To be called as a handshake begins, before anything is offered, with the server's name or NULL,
+ * and with what stands for the verify callback, or NULL if there is none. Returns the key; NULL if
+ * nothing can be offered or kept.
+ */
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char *verifier)
 {
     settings now;
     unsigned char digest[DIGEST_LEN], anchors[DIGEST_LEN];
+    size_t verifier_len = verifier != NULL ? 1 + strlen(verifier) : 0;
     attempt *a = OPENSSL_zalloc(sizeof(*a));
+    char *server = name_server(ssl, name);
 
-    if (a == NULL)
-        return NULL;
-    a->server_len = strlen(server);
-    a->callback = SSL_get_verify_callback(ssl);
-    a->key = OPENSSL_zalloc(a->server_len + 1 + 4 * DIGEST_LEN + 1);
-    if (a->key != NULL && read_strictness(ssl, &now, anchors)
+    if (a != NULL && server != NULL) {
+        a->server_len = strlen(server) + verifier_len;
+        a->callback = SSL_get_verify_callback(ssl);
+        a->key = OPENSSL_malloc(key_len_of(a) + 1);
+    }
+    if (a != NULL && a->key != NULL && read_strictness(ssl, &now, anchors)
         && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
         && EVP_Digest(now.bytes, now.len, digest, NULL, EVP_sha256(), NULL)
         && SSL_set_ex_data(ssl, attempt_index, a)) {
         a->settings_len = now.len;
-        memcpy(a->key, server, a->server_len);
-        a->key[a->server_len] = ' ';
+        snprintf(a->key, a->server_len + 2, "%s%s%s ", server, verifier != NULL ? " " : "",
+                 verifier != NULL ? verifier : "");
         write_hex(a->key + a->server_len + 1, digest);
-        write_hex(anchors_in(a), anchors);
-        return a->key;
+        *write_hex(anchors_in(a), anchors) = '\0';
+    } else {
+        end_attempt(a);
+        a = NULL;
     }
-    end_attempt(a);
-    return NULL;
+    OPENSSL_free(server);
+    return a != NULL ? a->key : NULL;
 }
 
 /* Compares how ssl verifies now with how it did as its handshake began. */
@@ -367,14 +417,91 @@ int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
+/* Returns until when the server takes the session, in seconds since the Epoch. */
+static long expires(const SSL_SESSION *session)
+{
+    long timeout = SSL_SESSION_get_timeout(session), lifetime = timeout;
+    unsigned long hint = SSL_SESSION_get_ticket_lifetime_hint(session);
+
+    /* In TLS 1.2 the server need not say for how long it takes a ticket. */
+    if (hint != 0 && (timeout < 0 || hint < (unsigned long)timeout))
+        lifetime = (long)hint;
+    if (lifetime > MAX_LIFETIME)
+        lifetime = MAX_LIFETIME;
+    return (long)SSL_SESSION_get_time(session) + lifetime;
+}
+
+/* Has ssl offer a copy of what is in the store, if there is a session that may be offered. */
+static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
+{
+    SSL_SESSION *session, *copy;
+    int number, is_good;
+
+    for (number = 0; number < TRIES; number++) {
+        session = openssl_tickets_use(store, a->key, key_len_of(a));
+        if (session == NULL)
+            return;
+        is_good = openssl_tickets_uses_of(session) && expires(session) > (long)time(NULL);
+        if (is_good) {
+            /* libssl spoils a session whose connection is not closed in order. */
+            copy = openssl_tickets_copy_session(session);
+            if (copy != NULL && openssl_tickets_offer_session(ssl, copy)) {
+                a->stored = session;
+                session = NULL;
+            }
+            SSL_SESSION_free(copy);
+        } else {
+            openssl_tickets_remove(store, a->key, key_len_of(a), session);
+        }
+        SSL_SESSION_free(session);
+        if (is_good)
+            return;
+    }
+}
+
+/* Returns a reference to the store of the slot; NULL if Python is to be asked. */
+static openssl_tickets_store *store_of(const openssl_tickets_slot *slot)
+{
+    openssl_tickets_store *store;
+
+    openssl_tickets_lock();
+    store = openssl_tickets_hold_store(slot->store);
+    openssl_tickets_unlock();
+    return store;
+}
+
 static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
 {
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    openssl_tickets_store *store = store_of(slot);
+    int has_verify_callback = SSL_get_verify_callback(ssl) != NULL;
     void *before;
 
-    if (openssl_tickets_begin_callback(ssl, NULL, &before)) {
-        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number,
-                              SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
-                              SSL_get_verify_callback(ssl) != NULL);
+    if (store != NULL && name != NULL && *name != '\0' && !has_verify_callback) {
+        if (openssl_tickets_begin_attempt(ssl, name, NULL) != NULL)
+            offer_stored(ssl, attempt_of(ssl), store);
+    } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number, name,
+                              has_verify_callback);
+        openssl_tickets_end_callback(ssl, before);
+    }
+    openssl_tickets_release_store(store);
+}
+
+/* Has the store forget what the server has refused. In TLS 1.3 it is not in the store any more. */
+static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *a,
+                           SSL_SESSION *offered)
+{
+    openssl_tickets_store *store;
+    void *before;
+
+    if (a->stored != NULL) {
+        store = store_of(slot);
+        if (store != NULL)
+            openssl_tickets_remove(store, a->key, key_len_of(a), a->stored);
+        openssl_tickets_release_store(store);
+    } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
         openssl_tickets_end_callback(ssl, before);
     }
 }
@@ -382,20 +509,35 @@ static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
 static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a, int failed)
 {
     SSL_SESSION *offered = a->offered;
-    void *before;
 
     a->offered = NULL;
-    if (offered != NULL && (failed || !SSL_session_reused(ssl))
-        && openssl_tickets_begin_callback(ssl, NULL, &before)) {
-        openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
-        openssl_tickets_end_callback(ssl, before);
+    if (offered != NULL && (failed || !SSL_session_reused(ssl)))
+        forget_refused(ssl, slot, a, offered);
+    a = attempt_of(ssl); /* Python may have run */
+    if (a != NULL) {
+        SSL_SESSION_free(a->stored);
+        a->stored = NULL;
+        settle(ssl, a);
     }
-    settle(ssl, a);
     /* In TLS 1.2 libssl tells nobody of a new ticket that comes with a resumption. */
     if (offered != NULL && !failed && SSL_session_reused(ssl) && openssl_tickets_before_tls13(ssl)
         && SSL_get_session(ssl) != offered)
         openssl_tickets_announce(ssl, slot, SSL_get_session(ssl));
     SSL_SESSION_free(offered);
+}
+
+/* Puts what has come to a client into the store, if it may be offered later. */
+void openssl_tickets_keep(SSL *ssl, openssl_tickets_store *store, SSL_SESSION *session)
+{
+    int uses = openssl_tickets_uses_of(session);
+    attempt *a = attempt_of(ssl);
+
+    if (!uses || openssl_tickets_key_to_keep(ssl) == NULL)
+        return;
+    if (uses > 1) /* the newest one is enough */
+        openssl_tickets_remove(store, a->key, key_len_of(a), NULL);
+    if (SSL_SESSION_up_ref(session))
+        openssl_tickets_put(store, a->key, key_len_of(a), session);
 }
 
 /* libssl's info callback; Python calls it too, from a program's own info callback. */
@@ -407,8 +549,7 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
     int resumes;
 
     if (!(where & (SSL_CB_HANDSHAKE_START | SSL_CB_HANDSHAKE_DONE | SSL_CB_ALERT))
-        || SSL_is_server(ssl) || !Py_IsInitialized()
-        || (slot = openssl_tickets_slot_of(ssl)) == NULL)
+        || SSL_is_server(ssl) || (slot = openssl_tickets_slot_of(ssl)) == NULL)
         return;
     ERR_set_mark();
     a = attempt_of(ssl);
@@ -434,12 +575,14 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
 }
 
 /*
- * Has clients of ctx, whose slot has been made, ask Python for sessions, or not any more. If
- * is_chained, the program's own info callback calls state_changed. Returns 0, and does nothing, if
- * the info callback is neither ours nor chained.
+ * Has clients of ctx, whose slot has been made, resume, or not any more: with the store, or with
+ * Python's if it is NULL. If is_chained, the program's own info callback calls state_changed.
+ * Returns 0, and does nothing, if the info callback is neither ours nor chained.
  */
-int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained)
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store *store,
+                                int is_chained)
 {
+    openssl_tickets_store *before;
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
     void (*callback)(const SSL *ssl, int where, int ret) = SSL_CTX_get_info_callback(ctx);
     int is_ours = callback == openssl_tickets_state_changed;
@@ -448,8 +591,11 @@ int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained)
         || (resumes && !is_chained && !is_ours && callback != NULL))
         return 0;
     openssl_tickets_lock();
+    before = slot->store;
+    slot->store = openssl_tickets_hold_store(store);
     slot->resumes = resumes;
     openssl_tickets_unlock();
+    openssl_tickets_release_store(before);
     if (resumes && !is_chained)
         SSL_CTX_set_info_callback(ctx, openssl_tickets_state_changed);
     else if (is_ours)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from openssl_tickets._adapters import (
     chain_info_callback,
-    peer_address,
     server_name_of,
     to_ssl,
     to_ssl_ctx,
@@ -129,7 +128,7 @@ def resume_sessions(
             )
     number = number_of(ssl_ctx.pointer)
     if not enabled:
-        lib.openssl_tickets_set_resumes(ssl_ctx.pointer, False, False)
+        lib.openssl_tickets_set_resumes(ssl_ctx.pointer, False, ffi.NULL, False)
         client_sessions.pop(number, None)
         tell_c_of_new_sessions(ssl_ctx.pointer, number)
         return None
@@ -137,7 +136,8 @@ def resume_sessions(
         entry = client_sessions.get(number)
         store = entry[1].store if entry is not None else MemorySessionStore()
     is_chained = chain_info_callback(context, _state_changed)
-    if not lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, is_chained):
+    in_c = store._store if type(store) is MemorySessionStore else ffi.NULL
+    if not lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, in_c, is_chained):
         raise_error(
             "this context has an info callback that pyOpenSSL knows nothing of, or there is no "
             "memory: no clients of it can resume by themselves"
@@ -155,24 +155,21 @@ class ClientSessions:
 
     def __init__(self, store: SessionStore, verify_callbacks_are_alike: bool) -> None:
         self.store = store
+        self.is_in_c = type(store) is MemorySessionStore
         self._are_alike = verify_callbacks_are_alike
 
     def offer(
         self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], has_verify_callback: int
     ) -> None:
         """Has a client that is about to shake hands offer what there is."""
-        server = ffi.string(name) if name else (server_name_of(connection) or "").encode()
-        address = peer_address(connection)
-        if not server and address is None:
-            return  # nobody can tell who is on the other side
-        host, port = address or ("", "")
-        server = b"%b:%b" % (server or host.encode(), str(port).encode())
+        verifier = None
         if has_verify_callback:
             verifier = b"alike" if self._are_alike else _name_of(verify_callback_of(connection))
             if verifier is None:
                 return
-            server += b" " + verifier
-        key = lib.openssl_tickets_begin_attempt(ssl, server)
+        key = lib.openssl_tickets_begin_attempt(
+            ssl, name or (server_name_of(connection) or "").encode(), verifier or ffi.NULL
+        )
         session = self._usable(_text(key)) if key else None
         if session is not None:
             # libssl spoils a session whose connection is not closed in order.

@@ -10,27 +10,49 @@
 #include <Python.h>
 #include "openssl_tickets.h"
 
+static void ask_python(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session)
+{
+    void *before;
+
+    if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        openssl_tickets_new_session(ssl, (uintptr_t)SSL_get_app_data(ssl), session, slot->number);
+        openssl_tickets_end_callback(ssl, before);
+    }
+}
+
+/* A client's own session ends with its connection, unless that is shut down in order. */
+static SSL_SESSION *clients_copy(SSL_SESSION *session)
+{
+    SSL_SESSION *copy = SSL_SESSION_dup(session);
+
+    if (copy != NULL)
+        SSL_SESSION_set1_id_context(copy, (const unsigned char *)"", 0);
+    return copy;
+}
+
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session)
 {
+    openssl_tickets_store *store;
     SSL_SESSION *copy = NULL;
-    void *before;
     int announces;
 
     openssl_tickets_lock();
     announces = slot->announces;
+    store = openssl_tickets_hold_store(SSL_is_server(ssl) ? NULL : slot->store);
     openssl_tickets_unlock();
-    if (!announces || session == NULL || !Py_IsInitialized()
-        || !openssl_tickets_begin_callback(ssl, NULL, &before))
-        return;
     ERR_set_mark();
-    /* A client's own session ends with its connection, unless that is shut down in order. */
-    if (!SSL_is_server(ssl) && (copy = SSL_SESSION_dup(session)) != NULL)
-        SSL_SESSION_set1_id_context(copy, (const unsigned char *)"", 0);
-    openssl_tickets_new_session(ssl, (uintptr_t)SSL_get_app_data(ssl),
-                                copy != NULL ? copy : session, slot->number);
-    ERR_pop_to_mark();
-    openssl_tickets_end_callback(ssl, before);
+    if (store != NULL && session != NULL && (copy = clients_copy(session)) != NULL)
+        openssl_tickets_keep(ssl, store, copy);
     SSL_SESSION_free(copy);
+    copy = NULL;
+    if (announces && session != NULL) {
+        if (!SSL_is_server(ssl))
+            copy = clients_copy(session); /* of its own: Python may change it */
+        ask_python(ssl, slot, copy != NULL ? copy : session);
+    }
+    SSL_SESSION_free(copy);
+    ERR_pop_to_mark();
+    openssl_tickets_release_store(store);
 }
 
 /* What libssl calls with a session that it could cache. The reference stays with libssl. */
@@ -45,13 +67,14 @@ static int new_session(SSL *ssl, SSL_SESSION *session)
 }
 
 /*
- * Tells whether Python has a callback for ctx, whose slot has been made.
+ * Tells whether anybody wants the new sessions of ctx, whose slot has been made, and whether Python
+ * does.
  *
  * libssl tells of a client's sessions only in the mode that caches them. It never looks for a
  * client's in its cache, so nothing is to be put there; but a server's may be looked for. Whether
  * ctx is a server's is seen when the first hello comes, which is before anything is stored.
  */
-void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback)
+void openssl_tickets_set_new_session(SSL_CTX *ctx, int is_wanted, int announces)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
     long mode = SSL_CTX_get_session_cache_mode(ctx);
@@ -59,8 +82,8 @@ void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback)
     if (slot == NULL)
         return;
     openssl_tickets_lock();
-    slot->announces = has_callback;
-    if (has_callback) {
+    slot->announces = announces;
+    if (is_wanted) {
         if (!(mode & (SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE))) {
             slot->stores_nothing = 1;
             mode |= SSL_SESS_CACHE_NO_INTERNAL_STORE;

@@ -97,9 +97,10 @@ def set_new_session_callback(
 
 
 def tell_c_of_new_sessions(ssl_ctx: Pointer[SSL_CTX], number: int) -> None:
-    """Tells C whether there is anybody to announce the sessions of a ``SSL_CTX *`` to."""
-    announces = number in new_session_callbacks or number in client_sessions
-    lib.openssl_tickets_set_new_session(ssl_ctx, announces)
+    """Tells C who wants the new sessions of a ``SSL_CTX *``: anybody at all, and Python."""
+    keeper = client_sessions.get(number)
+    announces = number in new_session_callbacks or (keeper is not None and not keeper[1].is_in_c)
+    lib.openssl_tickets_set_new_session(ssl_ctx, announces or keeper is not None, announces)
 
 
 @ffi.def_extern("openssl_tickets_new_session", onerror=surface_announcement)
@@ -108,7 +109,7 @@ def openssl_tickets_new_session(
 ) -> None:
     entry = new_session_callbacks.get(number)
     keeper = client_sessions.get(number)
-    if keeper is not None:
+    if keeper is not None and not keeper[1].is_in_c:
         lib.SSL_SESSION_up_ref(session)
         own = owned_session(session)
         # The program's callback may change what it is given.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from openssl_tickets._core.integers import checked
-from openssl_tickets._core.session import Session
+from openssl_tickets._core.session import Session, owned_session
+from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._native.errors import raise_error
 
 _SERVERS_MAX = 1_000_000
 _SESSIONS_MAX = 1000
@@ -47,6 +47,9 @@ class MemorySessionStore:
     """
     Sessions in memory, for any number of threads.
 
+    Connections read and write it in C, without a call of Python. They call ``put`` and ``take`` of
+    a subclass.
+
     A process that has been forked begins with none, since its parent offers those that there were.
     Use a :class:`FileSessionStore` for several processes.
 
@@ -58,54 +61,62 @@ class MemorySessionStore:
     Raises:
         TypeError: one of them is not an integer.
         ValueError: one of them is less than 1, or more than 1,000,000 and 1,000.
+        Error: libssl is out of memory.
     """
 
     def __init__(self, max_servers: SupportsIndex = 1000, max_sessions: SupportsIndex = 8) -> None:
-        self._max_servers = checked("max_servers", max_servers, 1, _SERVERS_MAX)
-        self._max_sessions = checked("max_sessions", max_sessions, 1, _SESSIONS_MAX)
-        self._sessions: OrderedDict[str, deque[Session]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        servers = checked("max_servers", max_servers, 1, _SERVERS_MAX)
+        sessions = checked("max_sessions", max_sessions, 1, _SESSIONS_MAX)
+        store = lib.openssl_tickets_new_store(servers, sessions)
+        if not store:
+            raise_error("there is no store, out of memory")
+        self._store = ffi.gc(store, lib.openssl_tickets_release_store)
 
     def put(self, key: str, session: Session) -> None:
-        """Keeps *session*, the newest one of *key*."""
-        with self._locked():
-            self._sessions.setdefault(key, deque(maxlen=self._max_sessions)).append(session)
-            self._sessions.move_to_end(key)
-            if len(self._sessions) > self._max_servers:
-                self._sessions.popitem(last=False)
+        """
+        Keeps a copy of *session*, the newest one of *key*.
+
+        Raises:
+            TypeError: *key* is not a str, or *session* is not a :class:`Session`.
+            Error: libssl is out of memory.
+        """
+        if not isinstance(session, Session):
+            raise TypeError(
+                f"session must be an openssl_tickets.Session, not {type(session).__name__}"
+            )
+        name = _encoded(key)
+        copy = session.copy()
+        lib.SSL_SESSION_up_ref(copy._pointer)
+        if not lib.openssl_tickets_put(self._store, name, len(name), copy._pointer):
+            raise_error("the session was not kept, out of memory")
 
     def take(self, key: str) -> Session | None:
-        """Returns the newest session of *key* and removes it; None if there is none."""
-        with self._locked():
-            sessions = self._sessions.get(key)
-            if sessions is None:
-                return None
-            session = sessions.pop()
-            if not sessions:
-                del self._sessions[key]
-            return session
+        """
+        Returns the newest session of *key* and removes it; None if there is none.
+
+        Raises:
+            TypeError: *key* is not a str.
+        """
+        name = _encoded(key)
+        session = lib.openssl_tickets_take(self._store, name, len(name))
+        return owned_session(session) if session else None
 
     def clear(self) -> None:
         """Forgets all sessions."""
-        with self._locked():
-            self._sessions.clear()
+        lib.openssl_tickets_clear_store(self._store)
 
     def __len__(self) -> int:
         """How many sessions there are."""
-        with self._locked():
-            return sum(map(len, self._sessions.values()))
+        return int(lib.openssl_tickets_count_stored(self._store))
 
     def __repr__(self) -> str:
         return f"<openssl_tickets.MemorySessionStore: {len(self)} sessions>"
 
-    def _locked(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            # A thread that is not in this process may have held it in the fork.
-            self._sessions = OrderedDict()
-            self._lock = threading.Lock()
-            self._pid = os.getpid()
-        return self._lock
+
+def _encoded(key: str) -> bytes:
+    if not isinstance(key, str):
+        raise TypeError(f"key must be a str, not {type(key).__name__}")
+    return key.encode(errors="surrogatepass")
 
 
 class FileSessionStore:

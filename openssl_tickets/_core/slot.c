@@ -90,6 +90,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
         return;
     forget(slot->number);
     openssl_tickets_release_keyring(slot->keyring);
+    openssl_tickets_release_store(slot->store);
     X509_STORE_free(slot->anchors.store);
     OPENSSL_free(slot->purpose);
     OPENSSL_free(slot);

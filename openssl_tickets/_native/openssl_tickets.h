@@ -41,6 +41,7 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 
 /* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
+typedef struct openssl_tickets_store openssl_tickets_store;
 
 #define OPENSSL_TICKETS_ANCHORS_LEN 32
 
@@ -60,7 +61,8 @@ typedef struct {
     int asks_generate;         /* under the lock: whether Python has a generate callback */
     int asks_decrypt;          /* under the lock: the same for decrypt */
     int announces;             /* under the lock: whether Python has a callback for new sessions */
-    int resumes;               /* under the lock: whether clients ask Python for a session */
+    int resumes;               /* under the lock: whether clients offer sessions by themselves */
+    openssl_tickets_store *store; /* under the lock: where these are; NULL if Python has them */
     int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
     openssl_tickets_anchors anchors; /* under the lock: what clients trust, digested */
     int binds_names;           /* under the lock: whether a ticket is good for its server name only */
@@ -134,20 +136,35 @@ int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_
 int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled);
 
 /* _core/new_session.c; the last is Python's. */
-void openssl_tickets_set_new_session(SSL_CTX *ctx, int has_callback);
+void openssl_tickets_set_new_session(SSL_CTX *ctx, int is_wanted, int announces);
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session);
 void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
                                  uintptr_t number);
 
+/* _core/session_stores.c */
+openssl_tickets_store *openssl_tickets_new_store(size_t max_servers, size_t max_sessions);
+openssl_tickets_store *openssl_tickets_hold_store(openssl_tickets_store *store);
+void openssl_tickets_release_store(openssl_tickets_store *store);
+int openssl_tickets_put(openssl_tickets_store *store, const char *key, size_t key_len,
+                        SSL_SESSION *session);
+SSL_SESSION *openssl_tickets_take(openssl_tickets_store *store, const char *key, size_t key_len);
+SSL_SESSION *openssl_tickets_use(openssl_tickets_store *store, const char *key, size_t key_len);
+void openssl_tickets_remove(openssl_tickets_store *store, const char *key, size_t key_len,
+                            const SSL_SESSION *session);
+void openssl_tickets_clear_store(openssl_tickets_store *store);
+size_t openssl_tickets_count_stored(openssl_tickets_store *store);
+
 /* _core/client_sessions.c; the two at the end are Python's. */
-int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, int is_chained);
+int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store *store,
+                                int is_chained);
 int openssl_tickets_is_server_only(SSL_CTX *ctx);
-const char *openssl_tickets_begin_attempt(SSL *ssl, const char *server);
+const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char *verifier);
 int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session);
 const char *openssl_tickets_key_of_offer(SSL *ssl);
 const char *openssl_tickets_key_to_keep(SSL *ssl);
 int openssl_tickets_uses_of(const SSL_SESSION *session);
 void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
+void openssl_tickets_keep(SSL *ssl, openssl_tickets_store *store, SSL_SESSION *session);
 void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number, const char *server_name,
                            int has_verify_callback);
 void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);

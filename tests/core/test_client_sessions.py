@@ -96,16 +96,33 @@ def session_of(setting: Setting) -> Session:
     return other.session()
 
 
+def key_of(setting: Setting) -> str:
+    """Returns the key under which the sessions of a server are kept."""
+    context = setting.client_context
+    store = Store()
+    fresh(setting, store)
+    resumed(setting)
+    setting.client_context = context
+    return store.put_in[-1][0]
+
+
+@pytest.fixture(params=[MemorySessionStore, Store], ids=["in C", "in Python"])
+def make_store(request: pytest.FixtureRequest) -> Callable[[], MemorySessionStore]:
+    """A store that C reads and writes itself, or one that only Python can."""
+    return request.param  # type: ignore[no-any-return]
+
+
 def verify(context: Any, ca_file: Path) -> None:
     ask_for_certificate(context, ca_file, required=True)
 
 
 class TestResumes:
     @pytest.mark.parametrize("orderly", [True, False])
-    def test_by_themselves(self, setting: Setting, orderly: bool) -> None:
+    def test_by_themselves(
+        self, setting: Setting, make_store: Callable[[], MemorySessionStore], orderly: bool
+    ) -> None:
         """One full handshake, then only resumptions; also if connections are just dropped."""
-        store = resume_sessions(setting.client_context)
-        assert isinstance(store, MemorySessionStore)
+        resume_sessions(setting.client_context, make_store())
         assert [resumed(setting, orderly=orderly) for _ in range(5)] == [False] + [True] * 4
 
     def test_verified(self, setting: Setting, ca_file: Path) -> None:
@@ -130,15 +147,21 @@ class TestResumes:
         assert [resumed(setting) for _ in range(4)] == [False, True, True, True]
         assert len({session.ticket for session in store.taken if session.ticket}) >= 3
 
-    def test_server_forgets(self, setting: Setting) -> None:
+    def test_server_forgets(
+        self, setting: Setting, make_store: Callable[[], MemorySessionStore]
+    ) -> None:
         """What a server refuses is forgotten; then it resumes again."""
-        store = resume_sessions(setting.client_context, Store())
+        key = key_of(setting)
+        store = resume_sessions(setting.client_context, make_store())
         resumed(setting)
-        refused = store.put_in[-1][1]
+        refused = store.take(key)
+        assert refused is not None
+        store.put(key, refused)
         setting.server_context = setting.make_server_context()  # with keys of its own
         assert [resumed(setting) for _ in range(3)] == [False, True, True]
-        if not setting.of_tls13:
-            assert refused not in (store.take(store.put_in[-1][0]), None)
+        left = list(iter(lambda: store.take(key), None))
+        assert left
+        assert refused not in left
 
     def test_session_ids(self, setting12: Setting) -> None:
         """A TLS 1.2 server without tickets is resumed by its session ids."""
@@ -189,14 +212,14 @@ class TestResumes:
         assert [resumed(setting13) for _ in range(2)] == [False, True]
         assert store.taken[0].max_early_data == 1000
 
-    def test_threads(self, setting: Setting) -> None:
+    def test_threads(self, setting: Setting, make_store: Callable[[], MemorySessionStore]) -> None:
         """Eight threads share a context: nothing fails, and no ticket goes out twice."""
-        store = resume_sessions(setting.client_context, Store())
+        store = resume_sessions(setting.client_context, make_store())
         reused: list[bool] = []
         in_threads(8, lambda _: reused.extend(resumed(setting) for _ in range(20)))
         assert len(reused) == 160
         assert sum(reused) >= 100
-        if setting.of_tls13:
+        if setting.of_tls13 and isinstance(store, Store):
             assert len({session.ticket for session in store.taken}) == len(store.taken)
 
     def test_turned_off(self, setting: Setting) -> None:
@@ -214,10 +237,12 @@ class TestResumes:
         store = resume_sessions(setting.client_context)
         assert resume_sessions(setting.client_context) is store
 
-    def test_callback_too(self, setting: Setting) -> None:
+    def test_callback_too(
+        self, setting: Setting, make_store: Callable[[], MemorySessionStore]
+    ) -> None:
         """The program's callback for new sessions is called too, and may change what it gets."""
         announced = Announced()
-        resume_sessions(setting.client_context)
+        resume_sessions(setting.client_context, make_store())
         set_new_session_callback(setting.client_context, announced)
         resumed(setting)
         assert len(announced) == setting.tickets
@@ -242,6 +267,84 @@ class TestResumes:
         resumed(setting)
         assert store is None or (store.put_in, store.taken) == ([], [])
         assert (store is None) == (setting.library == "ssl")
+
+
+class TestInC:
+    """A MemorySessionStore is read and written in C."""
+
+    def test_without_python(self, monkeypatch: pytest.MonkeyPatch, setting: Setting) -> None:
+        """No handshake calls Python; also where a session is refused."""
+        for method in ("offer", "keep", "refused"):
+            monkeypatch.delattr(client_sessions.ClientSessions, method)
+        resume_sessions(setting.client_context)
+        assert [resumed(setting) for _ in range(3)] == [False, True, True]
+        setting.server_context = setting.make_server_context()
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+
+    def test_of_no_use(self, setting: Setting) -> None:
+        """Sessions that are over are removed, and the next one is looked at."""
+        key, good = key_of(setting), session_of(setting)
+        store = MemorySessionStore()
+        store.put(key, good)
+        for _ in range(3):
+            old = session_of(setting)
+            old.time = 1
+            store.put(key, old)
+        resume_sessions(setting.client_context, store)
+        assert resumed(setting)
+        assert old not in list(iter(lambda: store.take(key), None))
+
+    def test_of_another_version(self, setting: Setting) -> None:
+        """A session that the server cannot resume costs one full handshake."""
+        other = Setting(
+            setting.library, "1.2" if setting.of_tls13 else "1.3", setting.server_file
+        ).session()
+        store = MemorySessionStore()
+        store.put(key_of(setting), other)
+        resume_sessions(setting.client_context, store)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+
+    def test_many_of_no_use(self, setting: Setting) -> None:
+        """A bounded number of sessions is looked at."""
+        key, old = key_of(setting), session_of(setting)
+        old.time = 1
+        store = MemorySessionStore(max_sessions=1000)
+        for _ in range(1000):
+            store.put(key, old)
+        resume_sessions(setting.client_context, store)
+        assert not resumed(setting)
+        assert len(store) > (900 if setting.of_tls13 else 0)
+
+    def test_as_others_do(self, setting: Setting) -> None:
+        """A store of the program's own has the same sessions under the same keys."""
+        memory, own = MemorySessionStore(), Store()
+        for store in (memory, own):
+            fresh(setting, store)
+            resumed(setting)
+        sessions = [session for key, session in own.put_in]
+        assert {key for key, _ in own.put_in} == {key_of(setting)}
+        assert len(memory) == len(sessions)
+        kept = memory.take(key_of(setting))
+        assert kept is not None
+        for name in ("protocol", "cipher", "timeout", "ticket_lifetime_hint", "server_name"):
+            assert getattr(kept, name) == getattr(sessions[-1], name)
+
+    def test_store_goes_first(self, setting: Setting) -> None:
+        """Handshakes go on while another thread gives the context other stores, or none."""
+        context = setting.client_context
+        resume_sessions(context, MemorySessionStore())
+        stop: list[bool] = []
+
+        def work(number: int) -> None:
+            if number:
+                for _ in range(60):
+                    resumed(setting)
+                stop.append(True)
+            while not number and len(stop) < 3:
+                resume_sessions(context, MemorySessionStore())
+                resume_sessions(context, enabled=False)
+
+        in_threads(4, work)
 
 
 class TestWhose:

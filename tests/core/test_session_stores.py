@@ -120,29 +120,78 @@ class TestMemory:
         assert store.take("b") is None
         assert len(store) == 3
 
-    def test_fork(self) -> None:
-        """A child begins with none: its parent offers those that there were."""
+    def test_copies(self, session: Session) -> None:
+        """What is changed afterwards is not changed in the store, and the other way round."""
+        store = MemorySessionStore()
+        given = numbered(session, 1)
+        store.put("a", given)
+        given.ticket_appdata = b"2"
+        assert number_of(store.take("a")) == 1
+
+    @pytest.mark.parametrize("wrong", ["session", b"session", None, 3, object()])
+    def test_no_session(self, wrong: Any) -> None:
+        store = MemorySessionStore()
+        with pytest.raises(TypeError, match=r"^session must be an openssl_tickets.Session, not "):
+            store.put("a", wrong)
+        assert len(store) == 0
+
+    @pytest.mark.parametrize("wrong", [b"key", None, 3])
+    def test_no_key(self, session: Session, wrong: Any) -> None:
+        store = MemorySessionStore()
+        with pytest.raises(TypeError, match=r"^key must be a str, not "):
+            store.put(wrong, session)
+        with pytest.raises(TypeError, match=r"^key must be a str, not "):
+            store.take(wrong)
+
+    def test_many_servers(self, session: Session) -> None:
+        """Each key finds its own; the bound holds all the while."""
+        store = MemorySessionStore(max_servers=500, max_sessions=2)
+        for number in range(2000):
+            for _ in range(3):
+                store.put(f"key {number}", numbered(session, number))
+            assert len(store) == 2 * min(number + 1, 500)
+        for number in range(2000):
+            expected = number if number >= 1500 else None
+            assert number_of(store.take(f"key {number}")) == expected
+        assert len(store) == 500
+
+    def test_fork(self, session: Session, tmp_path: Path) -> None:
+        """
+        A child begins with none: its parent offers those that there were. Other threads may be
+        at work on the store in the fork.
+        """
+        (tmp_path / "der").write_bytes(session.to_der())
         assert (
             run(
                 textwrap.dedent(
-                    """
+                    f"""
                 import os, threading, warnings
-                from openssl_tickets import MemorySessionStore
+                from openssl_tickets import MemorySessionStore, Session
                 warnings.simplefilter("ignore")
+                session = Session.from_der(open({str(tmp_path / "der")!r}, "rb").read())
                 store = MemorySessionStore()
-                store.put("a", "a session")
-                store._lock.acquire()  # as another thread may have, in the fork
-                child = os.fork()
-                if not child:
-                    taken = store.take("a")
-                    store.put("a", "another")
-                    os._exit(0 if (taken, store.take("a")) == (None, "another") else 1)
-                store._lock.release()
-                print(os.waitpid(child, 0)[1], store.take("a"))
+                store.put("a", session)
+                done = False
+                def work():
+                    while not done:
+                        store.put("b", session)
+                        store.take("b")
+                thread = threading.Thread(target=work)
+                thread.start()
+                for _ in range(20):
+                    child = os.fork()
+                    if not child:
+                        taken = store.take("a")
+                        store.put("a", session)
+                        os._exit(0 if (taken, store.take("a")) == (None, session) else 1)
+                    assert os.waitpid(child, 0)[1] == 0
+                done = True
+                thread.join()
+                print(store.take("a") == session)
                 """
                 )
             )
-            == "0 a session\n"
+            == "True\n"
         )
 
 
