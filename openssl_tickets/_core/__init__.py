@@ -1,1 +1,1 @@
-"""The areas of libssl that this package binds: one module each."""
+"""The parts of libssl that this package binds: one module for each."""

@@ -1,9 +1,10 @@
 """
-What all callbacks share: where the callables are kept, and how an exception gets out of one.
+What all callbacks share: where their functions are stored, and how an exception gets out.
 
-A ``SSL_CTX`` can outlive the Python object that was made for it: after an SNI switch a connection
-goes on with its first ``SSL_CTX``, whose ``Context`` may be gone. So the callables are kept here,
-under the number of the ``SSL_CTX``, and C removes them as it is freed (``_core/slot.c``).
+An ``SSL_CTX`` can outlive its Python object. After a switch by server name (SNI), a connection
+still uses its first ``SSL_CTX``, and the ``Context`` of that one may be gone. So the functions are
+stored here, under the number of the ``SSL_CTX``. C removes them when the ``SSL_CTX`` is freed
+(``_core/slot.c``).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from openssl_tickets._native.errors import raise_error
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL_CTX, Pointer
 
-# Each entry begins with the function that leads from an SSL to the user's connection. It is
-# replaced as a whole, so that a callback sees the callables of one call.
+# Each entry starts with the function that finds the user's connection for an SSL. An entry is
+# always replaced as a whole, so that a callback gets functions that were set together.
 ticket_callbacks: dict[int, tuple[Any, Any, Any, Any]] = {}
 new_session_callbacks: dict[int, tuple[Any, Any, Any]] = {}
 client_sessions: dict[int, tuple[Any, Any]] = {}
@@ -30,11 +31,11 @@ for _table in (ticket_callbacks, new_session_callbacks, client_sessions):
 
 def number_of(ssl_ctx: Pointer[SSL_CTX]) -> int:
     """
-    Returns the number of a ``SSL_CTX *``, under which its callbacks are kept.
+    Returns the number of an ``SSL_CTX *``, under which its callbacks are stored.
 
     Raises:
-        Error: there is no memory, or the context has callbacks or keys of another copy of this
-            package.
+        Error: there is no memory, or another copy of this package has set callbacks or keys on the
+            context.
     """
     number = int(lib.openssl_tickets_number_of(ssl_ctx))
     if not number:
@@ -45,12 +46,18 @@ def number_of(ssl_ctx: Pointer[SSL_CTX]) -> int:
     return number
 
 
-# Whether a callback of an SSL is running. libssl does not survive a handshake within.
+# Returns true while a callback of an SSL is running. libssl would crash in a handshake started
+# then.
 is_asked = lib.openssl_tickets_is_asked
 
 
 def raise_nested_handshake() -> NoReturn:
-    """Refuses a handshake inside a callback of the same connection."""
+    """
+    Refuses a handshake inside a callback of the same connection.
+
+    Raises:
+        RuntimeError: always.
+    """
     raise RuntimeError(
         "do_handshake() was called inside a callback of its own connection, where libssl is in the "
         "middle of a handshake already: return from the callback first"
@@ -63,11 +70,11 @@ def surface(
     traceback: TracebackType | None,
 ) -> None:
     """
-    Takes an exception out of a ticket callback: the ``onerror`` of its ``ffi.def_extern``.
+    Passes on an exception from a ticket callback. This is the ``onerror`` of ``ffi.def_extern``.
 
-    libssl gets the answer that ends the connection, which is 0. The exception goes to the
-    connection if its class can raise it from the call that is under way, and else to
-    ``sys.unraisablehook`` with the connection as the object.
+    cffi gives C the answer that ends the connection. If the connection's class can raise the
+    exception from the call that is under way, the connection gets it. Otherwise
+    ``sys.unraisablehook`` gets it, with the connection as the object.
     """
     connection = None
     try:
@@ -88,8 +95,10 @@ def surface_announcement(
     traceback: TracebackType | None,
 ) -> None:
     """
-    The same for a callback that libssl asks nothing of. The connection goes on, and no call of it
-    may fail for that: the exception goes to ``sys.unraisablehook``.
+    Passes on an exception from a callback that cannot refuse anything.
+
+    The connection goes on and none of its methods may fail. So the exception goes to
+    ``sys.unraisablehook``.
     """
     connection = None
     try:
@@ -101,17 +110,17 @@ def surface_announcement(
 
 
 def _with_traceback(exception: BaseException, traceback: TracebackType | None) -> BaseException:
-    # cffi hands it over on the side. An exception's own class may refuse what is set.
+    # cffi passes the traceback separately. The exception's own class may refuse to store it.
     return BaseException.with_traceback(exception, traceback)
 
 
 def _connection_in(traceback: TracebackType | None) -> Any:
     """
-    Returns the connection of the callback that has raised.
+    Returns the connection of the callback that raised.
 
-    cffi hands over no arguments; they are the local names of the callback's own frame. A signal
-    that came while libssl was at work raises at the callback's very first line, where there are
-    the arguments only.
+    cffi passes no arguments to ``onerror``, so they are read from the callback's frame. If a signal
+    arrives while libssl is working, its exception comes at the first line of the callback, and the
+    frame has only the arguments.
     """
     names: Mapping[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
     if "connection" in names or "number" not in names:
@@ -128,19 +137,20 @@ def _connection_in(traceback: TracebackType | None) -> Any:
 
 class Unraised:
     """
-    What callbacks of *connection* have raised, until a method of the connection raises it.
+    The exceptions of a connection's callbacks, until a method of the connection raises them.
 
-    Nothing is lost, wherever a signal may come: what has not been raised is reported in the end.
+    No exception is lost, even if a signal arrives at any point here. Whatever is not raised is
+    reported in the end.
     """
 
-    exceptions: list[BaseException] = []  # noqa: RUF012 (until a signal lets __init__ run)
+    exceptions: list[BaseException] = []  # noqa: RUF012 (for a signal before __init__ has run)
 
     def __init__(self, connection: Any, exception: BaseException) -> None:
         self.connection = connection
         self.exceptions = [exception]
 
     def raise_first(self) -> NoReturn:
-        """Raises the first of the exceptions, once the others have been reported."""
+        """Reports all exceptions but the first, then raises the first."""
         while len(self.exceptions) > 1:
             report(self.exceptions[1], self.connection)
             del self.exceptions[1]
@@ -148,14 +158,14 @@ class Unraised:
         try:
             raise first
         except BaseException as raised:
-            if raised is first:  # else a signal's came before it
+            if raised is first:  # otherwise a signal raised something else
                 del self.exceptions[0]
             raise
         finally:
-            del first  # the traceback would hold it, and it the traceback
+            del first  # the exception and its traceback would keep each other alive
 
     def report(self) -> None:
-        """Reports all that has not been raised."""
+        """Reports all exceptions that were not raised."""
         while self.exceptions:
             report(self.exceptions[0], self.connection)
             del self.exceptions[0]
@@ -165,8 +175,8 @@ class Unraised:
 
 
 def report(exception: BaseException, connection: Any) -> None:
-    """Hands *exception* to ``sys.unraisablehook`` with *connection* as the object."""
-    # In CPython the id of an object is its address; both objects are held by our arguments.
+    """Gives *exception* to ``sys.unraisablehook``, with *connection* as the object."""
+    # In CPython, the id of an object is its address. The arguments keep both objects alive.
     lib.openssl_tickets_write_unraisable(
         ffi.cast("void *", id(exception)), ffi.cast("void *", id(connection))
     )

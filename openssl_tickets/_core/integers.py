@@ -1,4 +1,4 @@
-"""Checks integers for libssl, which would truncate those that do not fit."""
+"""Checks integers before libssl gets them. libssl would truncate those that are too large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def checked(name: str, value: SupportsIndex, smallest: int, largest: int, unit: 
 
     Raises:
         TypeError: *value* is not an integer (a ``bool`` is not accepted).
-        ValueError: it is less than *smallest* or more than *largest*.
+        ValueError: *value* is less than *smallest* or more than *largest*.
     """
     if isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not the bool {value!r}")

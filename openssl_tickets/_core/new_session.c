@@ -1,11 +1,11 @@
 /*
- * What stands between libssl and the callback for new sessions. Each is announced where it is made
- * or has come, on its own thread:
+ * The C half of the callback for new sessions. A session is announced on its connection's thread,
+ * when a server makes it or when it arrives at a client:
  *
- *   server  every ticket: generate_ticket in ticket_callback.c; else: new_session
+ *   server  each ticket: generate_ticket in ticket_callback.c; without a ticket: new_session
  *   client  new_session
  *
- * libssl tells of no session that replaces a resumed one in TLS 1.2.
+ * libssl does not report a session that replaces a resumed one in TLS 1.2.
  */
 #include <Python.h>
 #include "openssl_tickets.h"
@@ -20,7 +20,10 @@ static void ask_python(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *
     }
 }
 
-/* A client's own session ends with its connection, unless that is shut down in order. */
+/*
+ * Returns a copy of a client's session, NULL if there is no memory. If the connection ends without
+ * a shutdown, libssl will not resume the original.
+ */
 static SSL_SESSION *clients_copy(SSL_SESSION *session)
 {
     SSL_SESSION *copy = SSL_SESSION_dup(session);
@@ -47,7 +50,7 @@ void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SE
     copy = NULL;
     if (announces && session != NULL) {
         if (!SSL_is_server(ssl))
-            copy = clients_copy(session); /* of its own: Python may change it */
+            copy = clients_copy(session); /* a second copy, because Python may change it */
         ask_python(ssl, slot, copy != NULL ? copy : session);
     }
     SSL_SESSION_free(copy);
@@ -55,24 +58,24 @@ void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SE
     openssl_tickets_release_store(store);
 }
 
-/* What libssl calls with a session that it could cache. The reference stays with libssl. */
+/* libssl calls this with each session that it could cache. The reference stays with libssl. */
 static int new_session(SSL *ssl, SSL_SESSION *session)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
 
-    /* A server's in TLS 1.3 was announced as it was generated. */
+    /* A server's TLS 1.3 sessions were announced when their tickets were made. */
     if (slot != NULL && (!SSL_is_server(ssl) || openssl_tickets_before_tls13(ssl)))
         openssl_tickets_announce(ssl, slot, session);
     return 0;
 }
 
 /*
- * Tells whether anybody wants the new sessions of ctx, whose slot has been made, and whether Python
- * does.
+ * Records whether anyone wants the new sessions of ctx, and whether Python does. The caller has
+ * made the slot of ctx.
  *
- * libssl tells of a client's sessions only in the mode that caches them. It never looks for a
- * client's in its cache, so nothing is to be put there; but a server's may be looked for. Whether
- * ctx is a server's is seen when the first hello comes, which is before anything is stored.
+ * libssl reports a client's sessions only in the mode that caches them. But it never looks for them
+ * in its cache, so this keeps them out. It does look for a server's sessions. The first client
+ * hello shows that ctx is a server's, before anything is stored.
  */
 void openssl_tickets_set_new_session(SSL_CTX *ctx, int is_wanted, int announces)
 {

@@ -1,6 +1,6 @@
-/* A callback for sessions that are new. */
+/* The callback for new sessions. */
 
-/* libssl calls new_session.c, which calls this. */
+/* libssl calls the functions in new_session.c, and these call this one. */
 extern "Python+C" void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data,
                                                   SSL_SESSION *session, uintptr_t number);
 

@@ -1,4 +1,4 @@
-"""A callback for each new session."""
+"""A callback that is called with each new session."""
 
 from __future__ import annotations
 
@@ -37,43 +37,45 @@ def set_new_session_callback(
     context: TLSContext, callback: NewSessionCallback[Any] | None, data: Any = None
 ) -> None:
     """
-    Sets what is called with each new session of *context*'s connections.
+    Sets a function that is called with each new session of *context*'s connections.
 
-    On a client it is called as each ticket arrives, which is the only way to learn of a TLS 1.3
-    ticket: it comes after the handshake, with what is read then. In TLS 1.2 it is called at the end
-    of a full handshake. If a TLS 1.2 server sends a new ticket with a resumption, libssl tells
-    nobody: :func:`get_session` returns that session after the handshake. What the callback gets is
-    a copy of the connection's session: it stays resumable, however the connection ends.
+    On a client, the callback is called as each ticket arrives. In TLS 1.3 that is the only way to
+    learn of a ticket: tickets arrive after the handshake, with later reads. In TLS 1.2 the callback
+    is called at the end of a full handshake. If a TLS 1.2 server sends a new ticket with a
+    resumption, libssl does not report it: call :func:`get_session` after the handshake. A client's
+    callback gets a copy of the connection's session, which stays resumable however the connection
+    ends.
 
-    On a server it is called as each ticket is generated, after the ``generate`` callback and
-    before the ticket is sent: in TLS 1.3, as many times as there are tickets. In TLS 1.2 without
-    tickets, it is called at the end of a handshake, where the context's cache is on.
+    On a server, the callback is called for each ticket, after the ``generate`` callback and before
+    the ticket is sent. In TLS 1.3 that is once for each ticket. In TLS 1.2 without tickets, it is
+    called at the end of the handshake, if the context's session cache is on.
 
-    No cache mode has to be set: ``SESS_CACHE_CLIENT`` is added to the context's mode, since libssl
-    tells of a client's sessions only then. A client's cache would fill with sessions that libssl
-    never looks for, so ``SESS_CACHE_NO_INTERNAL_STORE`` is added too, and taken away again when the
-    context's first client says hello. Set a mode of your own before the callback.
+    You need not set a cache mode. This function adds ``SESS_CACHE_CLIENT`` to the context's mode,
+    because libssl reports a client's sessions only then. It also adds
+    ``SESS_CACHE_NO_INTERNAL_STORE``, because a client's cache would fill with sessions that libssl
+    never uses. That flag is removed when the first client says hello to the context. If you want a
+    cache mode of your own, set it before the callback.
 
-    An announcement cannot be refused. What *callback* raises does not end the connection, and is
-    not raised from its methods: it goes to ``sys.unraisablehook`` with the connection as the
-    object, a KeyboardInterrupt too. Do not call ``do_handshake()`` of the same connection in it
-    either, see :func:`set_session_ticket_callback`.
+    The callback cannot refuse a session. If it raises an exception, the connection goes on and its
+    methods do not raise the exception, not even a KeyboardInterrupt. It goes to
+    ``sys.unraisablehook``, with the connection as the object. Do not call ``do_handshake()`` of the
+    same connection in the callback, see :func:`set_session_ticket_callback`.
 
-    libssl calls the callback of the connection's *first* context, also after a switch of contexts
-    by server name (SNI). It is kept for as long as a connection can call it. A callback that refers
-    to its own context keeps that alive, as Python's garbage collector cannot see through libssl.
+    If the server switches contexts by server name (SNI), libssl still calls the callback of the
+    connection's *first* context. The callback is kept for as long as a connection can call it. A
+    callback that refers to its own context keeps that context alive, because Python's garbage
+    collector cannot see through libssl.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for clients or servers.
-        callback: ``callback(connection, session, data)``, called on the thread that calls into
-            libssl for the connection, with a :class:`Session`. What it returns is ignored. None
-            removes it.
-        data: handed to the callback as it is.
+        callback: ``callback(connection, session, data)``, called with a :class:`Session` on the
+            thread that is using the connection. Its result is ignored. None removes the callback.
+        data: any object. The callback gets it unchanged.
 
     Raises:
         TypeError: *context* is not a context, or *callback* is not callable.
         LibraryMismatchError: *context* belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package has set callbacks.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
 
     Example::
 
@@ -82,8 +84,8 @@ def set_new_session_callback(
 
         set_new_session_callback(client_context, keep, {})
 
-    libssl: ``SSL_CTX_sess_set_new_cb`` and, for servers, ``SSL_CTX_set_session_ticket_cb``
-    (OpenSSL 1.1.1).
+    libssl: ``SSL_CTX_sess_set_new_cb`` and, for servers, ``SSL_CTX_set_session_ticket_cb`` (OpenSSL
+    1.1.1).
     """
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable or None, not {callback!r:.80}")
@@ -97,7 +99,7 @@ def set_new_session_callback(
 
 
 def tell_c_of_new_sessions(ssl_ctx: Pointer[SSL_CTX], number: int) -> None:
-    """Tells C who wants the new sessions of a ``SSL_CTX *``: anybody at all, and Python."""
+    """Tells C whether anyone wants an ``SSL_CTX``'s new sessions, and whether Python does."""
     keeper = client_sessions.get(number)
     announces = number in new_session_callbacks or (keeper is not None and not keeper[1].is_in_c)
     lib.openssl_tickets_set_new_session(ssl_ctx, announces or keeper is not None, announces)
@@ -112,7 +114,7 @@ def openssl_tickets_new_session(
     if keeper is not None and not keeper[1].is_in_c:
         lib.SSL_SESSION_up_ref(session)
         own = owned_session(session)
-        # The program's callback may change what it is given.
+        # The program's callback may change the session that it gets.
         keeper[1].keep(ssl, own.copy() if entry is not None else own)
     if entry is not None:
         connection_of, callback, data = entry

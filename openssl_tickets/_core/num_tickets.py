@@ -11,8 +11,8 @@ from openssl_tickets._core.sides import to_server_ssl, to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import Error, drain_error_queue, raise_error
 
-# As many as a client can ask for (RFC 9149). libssl would take any number, and write as many
-# tickets into a connection ahead of its data: 2**40 are some 250 terabytes.
+# A client cannot ask for more (RFC 9149). libssl would accept any number, and send that many
+# tickets ahead of a connection's data: 2**40 tickets are about 250 terabytes.
 _MOST = 255
 
 
@@ -21,17 +21,17 @@ def get_num_tickets(context_or_connection: TLSContext | TLSConnection) -> int:
     Returns how many tickets a server sends after a full TLS 1.3 handshake.
 
     Args:
-        context_or_connection: an ``OpenSSL.SSL.Context`` or ``Connection``, or an
-            ``ssl.SSLContext``, ``SSLSocket`` or ``SSLObject``. A connection starts with its
+        context_or_connection: an ``OpenSSL.SSL.Context``, ``OpenSSL.SSL.Connection``,
+            ``ssl.SSLContext``, ``ssl.SSLSocket`` or ``ssl.SSLObject``. A connection starts with its
             context's number.
 
     Returns:
-        The number that was set, or 2, OpenSSL's default.
+        The number that was set, or OpenSSL's default, 2.
 
     Raises:
-        TypeError: *context_or_connection* is neither.
-        ValueError: there is no TLS on the socket: not yet, or not any more.
-        LibraryMismatchError: it belongs to another libssl.
+        TypeError: *context_or_connection* is neither a context nor a connection.
+        ValueError: the socket has no TLS yet, or no TLS any more.
+        LibraryMismatchError: *context_or_connection* belongs to another libssl.
 
     libssl: ``SSL_CTX_get_num_tickets``, ``SSL_get_num_tickets`` (OpenSSL 1.1.1).
     """
@@ -47,23 +47,23 @@ def set_num_tickets(
     """
     Sets how many tickets a server sends after a full TLS 1.3 handshake.
 
-    A resumption brings 1 ticket, or 0 if *num_tickets* is 0. Tickets from
-    :func:`new_session_ticket` come on top. The number has no effect in TLS 1.2.
+    After a resumption the server sends 1 ticket, or none if *num_tickets* is 0. Tickets from
+    :func:`new_session_ticket` are extra. The number has no effect in TLS 1.2.
 
     Args:
-        context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the
-            connections that are made from it later; or an ``OpenSSL.SSL.Connection``,
-            ``ssl.SSLSocket`` or ``ssl.SSLObject``, before its handshake. It must be a server.
-        num_tickets: how many, from 0 to 255: a client cannot ask for more (RFC 9149), and libssl
+        context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the connections
+            that it makes later. Or an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or
+            ``ssl.SSLObject`` of a server, before its handshake.
+        num_tickets: an integer from 0 to 255. A client cannot ask for more (RFC 9149), and libssl
             sends them all before the connection's first data.
 
     Raises:
-        TypeError: *context_or_connection* is neither, or *num_tickets* is not an integer (a
-            ``bool`` is not accepted).
-        ValueError: *num_tickets* is negative or more than 255; *context_or_connection* is for
-            clients only, or a client; or there is no TLS on the socket.
-        LibraryMismatchError: the object belongs to another libssl.
-        Error: libssl refused.
+        TypeError: *context_or_connection* is neither a context nor a connection, or *num_tickets*
+            is not an integer (a ``bool`` is not accepted).
+        ValueError: *num_tickets* is negative or more than 255; or *context_or_connection* is a
+            client or for clients only; or there is no TLS on the socket.
+        LibraryMismatchError: *context_or_connection* belongs to another libssl.
+        Error: libssl refused the number.
 
     Example::
 
@@ -86,20 +86,21 @@ def new_session_ticket(connection: TLSConnection) -> None:
     """
     Queues one more ticket for the client of *connection*, for example after a login.
 
-    Queued tickets are sent before the data of the next write, with the next read, or with
-    ``connection.do_handshake()``, but never in the middle of a write that blocked. libssl calls
-    ``generate`` when it sends them. They are sent even if :func:`set_num_tickets` was given 0. The
-    connection of an ``asyncio`` stream is ``writer.get_extra_info("ssl_object")``.
+    libssl sends queued tickets before the data of the next write, with the next read, or with
+    ``connection.do_handshake()``. It never sends them in the middle of a write that blocked. It
+    calls ``generate`` when it sends a ticket. Queued tickets are sent even if
+    :func:`set_num_tickets` was given 0. For an ``asyncio`` stream, the connection is
+    ``writer.get_extra_info("ssl_object")``.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
-            server's side, in TLS 1.3, after its handshake.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject`` of a
+            server, with TLS 1.3, after its handshake.
 
     Raises:
         TypeError: *connection* is not a connection.
-        ValueError: there is no TLS on the socket: not yet, or not any more.
-        LibraryMismatchError: it belongs to another libssl.
-        Error: it is a client, its handshake is not done, or it does not speak TLS 1.3; the
+        ValueError: the socket has no TLS yet, or no TLS any more.
+        LibraryMismatchError: *connection* belongs to another libssl.
+        Error: *connection* is a client, its handshake is not done, or it does not use TLS 1.3. The
             message says which.
 
     Example::
@@ -107,13 +108,13 @@ def new_session_ticket(connection: TLSConnection) -> None:
         new_session_ticket(connection)
         connection.sendall(b"welcome")  # the ticket is sent before it
 
-    libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0; reads and ``do_handshake`` send them from
-    3.0.3 on).
+    libssl: ``SSL_new_session_ticket`` (OpenSSL 3.0). Reads and ``do_handshake`` send the tickets
+    from OpenSSL 3.0.3 on.
     """
     ssl = to_ssl(connection)
     if lib.SSL_new_session_ticket(ssl):
         return
-    # libssl leaves no reason in its queue, so what is in there is older; these are its reasons.
+    # libssl puts no reason into its queue, so any error there is older. These are its reasons.
     drain_error_queue()
     if not lib.SSL_is_server(ssl):
         reason = "the connection is a client, and only a server issues tickets"

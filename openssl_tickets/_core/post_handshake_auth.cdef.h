@@ -1,4 +1,4 @@
-/* TLS 1.3: a client that is asked for its certificate after the handshake. */
+/* TLS 1.3: a server asks for the client's certificate after the handshake. */
 
 #define SSL_VERIFY_POST_HANDSHAKE ...
 

@@ -9,8 +9,8 @@ from openssl_tickets._native.errors import raise_error
 
 VERIFY_POST_HANDSHAKE: int = lib.SSL_VERIFY_POST_HANDSHAKE
 """
-A mode for pyOpenSSL's ``Context.set_verify``, together with ``VERIFY_PEER``. The server then asks
-for a certificate when :func:`verify_client_post_handshake` is called, and not in the handshake.
+A flag for pyOpenSSL's ``Context.set_verify``, together with ``VERIFY_PEER``. The server then does
+not ask for a certificate in the handshake, but when you call :func:`verify_client_post_handshake`.
 """
 
 
@@ -18,21 +18,21 @@ def set_post_handshake_auth(
     context_or_connection: TLSContext | TLSConnection, enabled: bool
 ) -> None:
     """
-    Tells servers that they may ask this client for its certificate after the handshake.
+    Makes a client tell servers that they may ask for its certificate after the handshake.
 
-    Call it on clients only. It has no effect before TLS 1.3. ``ssl.SSLContext.post_handshake_auth``
-    does the same for the standard library.
+    Use it on clients only. It has no effect before TLS 1.3. In the standard library,
+    ``ssl.SSLContext.post_handshake_auth`` does the same.
 
     Args:
         context_or_connection: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for the connections
-            that are made from it from now on; or an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket``
-            or ``ssl.SSLObject``, before its handshake.
-        enabled: whether to say so.
+            that it makes later. Or an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or
+            ``ssl.SSLObject``, before its handshake.
+        enabled: True if servers may ask.
 
     Raises:
-        TypeError: *context_or_connection* is neither.
-        ValueError: the connection's handshake has begun; or there is no TLS on the socket.
-        LibraryMismatchError: the object belongs to another libssl.
+        TypeError: *context_or_connection* is neither a context nor a connection.
+        ValueError: the connection's handshake has begun, or there is no TLS on the socket.
+        LibraryMismatchError: *context_or_connection* belongs to another libssl.
 
     libssl: ``SSL_CTX_set_post_handshake_auth``, ``SSL_set_post_handshake_auth`` (OpenSSL 1.1.1).
     """
@@ -53,31 +53,31 @@ def verify_client_post_handshake(connection: TLSConnection) -> None:
     """
     Asks the client of *connection* for its certificate, after the handshake.
 
-    The request is sent with the next write, or with ``connection.do_handshake()``. The next read
-    reads the answer and verifies it. It raises libssl's error if the certificate does not satisfy
-    the connection's verify mode.
+    The next write, or ``connection.do_handshake()``, sends the request. The next read reads the
+    answer and verifies it. If the certificate does not satisfy the connection's verify mode, that
+    read raises libssl's error.
 
-    Then the server sends new tickets, which carry the certificate: as many as
-    :func:`set_num_tickets` says if the handshake was a full one, and 1 if it was a resumption.
-    ``generate`` is called for each, and ``get_session(connection).peer_certificate_der`` is the
+    Then the server sends new tickets that carry the certificate: the number of
+    :func:`set_num_tickets` if the handshake was a full one, or 1 if it was a resumption.
+    ``generate`` is called for each of them. ``get_session(connection).peer_certificate_der`` is the
     certificate.
 
-    The verify mode must ask for a certificate: with pyOpenSSL ``VERIFY_PEER |
-    VERIFY_POST_HANDSHAKE`` (of this package) for the context, or ``Connection.set_verify`` after
-    the handshake; with ``ssl``, ``post_handshake_auth`` and a ``verify_mode``.
+    The verify mode must ask for a certificate. With pyOpenSSL, set ``VERIFY_PEER |
+    VERIFY_POST_HANDSHAKE`` (from this package) on the context, or call ``Connection.set_verify``
+    after the handshake. With ``ssl``, set ``post_handshake_auth`` and a ``verify_mode``.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, the
-            server's side, in TLS 1.3, after its handshake.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject`` of a
+            server, with TLS 1.3, after its handshake.
 
     Raises:
         TypeError: *connection* is not a connection.
-        ValueError: there is no TLS on the socket: not yet, or not any more.
-        LibraryMismatchError: it belongs to another libssl.
-        Error: it is a client, its handshake is not done, it does not speak TLS 1.3, the client
-            has not said that it can be asked (:func:`set_post_handshake_auth`), it has been asked
-            and has not answered yet, or the verify mode asks for nothing; OpenSSL's reason is in
-            the message.
+        ValueError: the socket has no TLS yet, or no TLS any more.
+        LibraryMismatchError: *connection* belongs to another libssl.
+        Error: *connection* is a client, its handshake is not done, or it does not use TLS 1.3. Or
+            the client does not allow it (:func:`set_post_handshake_auth`), or has not answered an
+            earlier request. Or the verify mode asks for no certificate. The message has OpenSSL's
+            reason.
 
     Example::
 

@@ -1,6 +1,7 @@
 /*
- * Bytes that are kept where others can read them: AES-256-GCM with a key that follows from a secret.
- * What is sealed is a random nonce of 12 bytes, the encrypted bytes, and a tag of 16.
+ * Encrypts bytes that are stored where others can read them, with AES-256-GCM. The key is derived
+ * from a secret. The result is a random nonce of 12 bytes, the encrypted bytes, and a tag of 16
+ * bytes.
  */
 #include <limits.h>
 #include <string.h>
@@ -12,7 +13,10 @@
 #define TAG_LEN 16
 #define KEY_LEN 32
 
-/* Runs the cipher over also, which is authenticated only, and the bytes. Returns 0 on failure. */
+/*
+ * Encrypts or decrypts the bytes. also is authenticated with them, and not encrypted. Returns 0 on
+ * failure.
+ */
 static int run(const unsigned char *secret, size_t secret_len, const unsigned char *nonce,
                const unsigned char *from, size_t len, const unsigned char *also, size_t also_len,
                unsigned char *to, unsigned char *tag, int encrypt)
@@ -37,7 +41,7 @@ static int run(const unsigned char *secret, size_t secret_len, const unsigned ch
     return done;
 }
 
-/* Seals plain in OPENSSL_TICKETS_SEAL_LEN bytes more. Returns 0 on failure. */
+/* Encrypts plain. The result has OPENSSL_TICKETS_SEAL_LEN bytes more. Returns 0 on failure. */
 int openssl_tickets_seal(const unsigned char *secret, size_t secret_len, const unsigned char *plain,
                          size_t plain_len, const unsigned char *also, size_t also_len,
                          unsigned char *sealed)
@@ -48,8 +52,8 @@ int openssl_tickets_seal(const unsigned char *secret, size_t secret_len, const u
 }
 
 /*
- * Opens what was sealed into OPENSSL_TICKETS_SEAL_LEN bytes less, which are wiped if it is not
- * genuine. Returns 0 then, with nothing in the error queue.
+ * Decrypts a result of openssl_tickets_seal. plain has OPENSSL_TICKETS_SEAL_LEN bytes less. If the
+ * result is not genuine, this wipes plain, leaves nothing in the error queue, and returns 0.
  */
 int openssl_tickets_open_sealed(const unsigned char *secret, size_t secret_len,
                                 const unsigned char *sealed, size_t sealed_len,

@@ -1,4 +1,4 @@
-/* Bytes that are kept where others can read them. */
+/* Encrypts bytes that are stored where others can read them. */
 
 #define OPENSSL_TICKETS_SEAL_LEN ...
 

@@ -1,4 +1,4 @@
-"""Bytes that are kept where others can read them, with a secret that both sides have."""
+"""Encrypts bytes that are stored where others can read them, with a secret that both sides have."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from openssl_tickets._native.errors import raise_error
 
 def seal(secret: bytes, plain: bytes, also: bytes) -> bytes:
     """
-    Returns *plain*, encrypted and authenticated with *secret*; *also* is authenticated with it.
+    Returns *plain*, encrypted and authenticated with *secret*. *also* is authenticated with it, and
+    is not part of the result.
 
     Raises:
         Error: OpenSSL has no random bytes, no memory or no AES-256-GCM.
 
-    It is OpenSSL's AES-256-GCM, with a key by HKDF-SHA256 (OpenSSL 3.0).
+    It uses OpenSSL's AES-256-GCM, with a key from HKDF-SHA256 (OpenSSL 3.0).
     """
     sealed = ffi.new("unsigned char[]", len(plain) + lib.OPENSSL_TICKETS_SEAL_LEN)
     if not lib.openssl_tickets_seal(
@@ -24,7 +25,10 @@ def seal(secret: bytes, plain: bytes, also: bytes) -> bytes:
 
 
 def open_sealed(secret: bytes, sealed: bytes, also: bytes) -> bytes | None:
-    """Returns what was sealed; None if it was sealed with another secret, or was changed."""
+    """
+    Returns the plain bytes of *sealed*, a result of :func:`seal`. Returns None if it was made with
+    another secret or another *also*, or was changed.
+    """
     length = max(0, len(sealed) - lib.OPENSSL_TICKETS_SEAL_LEN)
     plain = ffi.new("unsigned char[]", length)
     if not lib.openssl_tickets_open_sealed(

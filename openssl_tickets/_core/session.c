@@ -1,27 +1,29 @@
 /*
- * Application data: sure to fit a ticket when it is set, and safe to get while it is being set.
+ * Sessions and their application data. This file makes sure that the data fits a ticket when it is
+ * set, and that one thread can read it while another sets it.
  *
- * libssl takes any amount of application data and only fails when the ticket is made: a session
- * whose encoding is longer than 0xFF00 bytes ends the connection. By then it is too late to tell
- * anyone, so the size is checked as the data is set.
+ * libssl accepts any amount of application data, and fails only when it makes the ticket: a session
+ * whose encoding has more than 0xFF00 bytes ends the connection. Then it is too late to report an
+ * error, so the size is checked when the data is set.
  *
- * libssl has no lock around the data either: one thread's set1 would free what another has just
- * been given by get0. Both go through the one lock here. It does not bind libssl itself, which reads
- * the data as it makes a ticket: see is_cached in ticket_callback.c.
+ * libssl has no lock around the data: set1 in one thread would free what get0 has just returned in
+ * another. Here, both hold the package's lock. libssl itself does not hold it when it reads the
+ * data to make a ticket: see is_cached in ticket_callback.c.
  */
 #include <string.h>
 #include <openssl/pem.h>
 #include "openssl_tickets.h"
 
 /*
- * Everything in a server's session but the application data and the peer's certificate (ids, keys,
- * names, protocols) encodes to far less than this, so small data needs no measuring.
+ * The rest of a server's session (ids, keys, names, protocols) needs far less than this. So if
+ * there is no peer certificate, small application data need not be measured.
  */
 #define OPENSSL_TICKETS_ROOM_FOR_THE_REST 0x4000
 
 /*
- * Returns 1 when set, 0 when libssl failed, -1 when the data would not fit, -2 when it is large and
- * cannot be measured, since the handshake has not chosen a cipher. If not 1, nothing is changed.
+ * Returns 1 if the data is set, 0 if libssl failed, and -1 if the data would not fit. Returns -2 if
+ * the data is large and cannot be measured, because the handshake has not chosen a cipher. In those
+ * three cases the session keeps its old data.
  */
 static int set_fitting_appdata(SSL_SESSION *session, const void *data, size_t len)
 {
@@ -35,7 +37,7 @@ static int set_fitting_appdata(SSL_SESSION *session, const void *data, size_t le
     if (len > OPENSSL_TICKETS_MAX_ENCODED_SESSION)
         return -1;
     if (SSL_SESSION_get0_cipher(session) == NULL)
-        return -2; /* i2d_SSL_SESSION fails, and gives no reason */
+        return -2; /* i2d_SSL_SESSION would fail and give no reason */
 
     if (!SSL_SESSION_get0_ticket_appdata(session, &old, &old_len))
         return 0;
@@ -67,8 +69,8 @@ int openssl_tickets_set_appdata(SSL_SESSION *session, const void *data, size_t l
 }
 
 /*
- * Copies the data to a new place, which the caller frees with openssl_tickets_free_copy.
- * Returns 1, or 0 when there is no memory; no data is a copy that is NULL.
+ * Copies the application data. The caller frees the copy with openssl_tickets_free_copy. If there
+ * is no data, the copy is NULL. Returns 1, or 0 if there is no memory.
  */
 int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len)
 {
@@ -88,8 +90,8 @@ int openssl_tickets_copy_appdata(SSL_SESSION *session, void **copy, size_t *len)
 }
 
 /*
- * Encodes the certificate of the other side to a new place, freed in the same way; returns its
- * length, 0 where there is no certificate, or -1 when there is no memory.
+ * Encodes the other side's certificate. The caller frees the copy with openssl_tickets_free_copy.
+ * Returns its length in bytes, 0 if there is no certificate, or -1 if there is no memory.
  */
 int openssl_tickets_copy_peer(SSL_SESSION *session, unsigned char **copy)
 {
@@ -104,7 +106,10 @@ void openssl_tickets_free_copy(void *copy, size_t len)
     OPENSSL_clear_free(copy, len);
 }
 
-/* Copies a session, its application data in one piece; NULL when there is no memory. */
+/*
+ * Returns a copy of the session, or NULL if there is no memory. No thread can set application data
+ * at the same time.
+ */
 SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session)
 {
     SSL_SESSION *copy;
@@ -115,10 +120,13 @@ SSL_SESSION *openssl_tickets_copy_session(SSL_SESSION *session)
     return copy;
 }
 
-/* More than the longest that libssl keeps in a session. */
+/* More bytes than the longest master key in a libssl session. */
 #define OPENSSL_TICKETS_MAX_MASTER_KEY 1024
 
-/* Whether both are of one handshake and one ticket: what may change later is not looked at. */
+/*
+ * Returns 1 if both sessions are from the same handshake and the same ticket. This ignores all that
+ * may change later.
+ */
 int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *other)
 {
     unsigned char key[OPENSSL_TICKETS_MAX_MASTER_KEY], other_key[OPENSSL_TICKETS_MAX_MASTER_KEY];
@@ -134,7 +142,7 @@ int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *othe
     key_len = SSL_SESSION_get_master_key(one, key, sizeof(key));
     other_key_len = SSL_SESSION_get_master_key(other, other_key, sizeof(other_key));
     if (key_len == 0 && other_key_len == 0)
-        return one == other; /* nothing to tell them apart by yet */
+        return one == other; /* there is nothing to compare yet */
     same = SSL_SESSION_get_protocol_version(one) == SSL_SESSION_get_protocol_version(other)
            && id_len == other_id_len && CRYPTO_memcmp(id, other_id, id_len) == 0
            && len == other_len && (len == 0 || CRYPTO_memcmp(ticket, other_ticket, len) == 0)
@@ -145,9 +153,9 @@ int openssl_tickets_same_session(const SSL_SESSION *one, const SSL_SESSION *othe
 }
 
 /*
- * Returns what to write of the session, a reference or a copy: a client's goes without the session
- * id context, which is the server's affair, but which libssl compares on clients too. NULL when
- * there is no memory.
+ * Returns the session to encode: a new reference to session, or a copy. A client's session is
+ * encoded without its session id context. Only servers need it, but libssl compares it on clients
+ * too. Returns NULL if there is no memory.
  */
 static SSL_SESSION *to_write(SSL_SESSION *session)
 {
@@ -163,8 +171,9 @@ static SSL_SESSION *to_write(SSL_SESSION *session)
 }
 
 /*
- * Encodes the session to a new place, which the caller frees with openssl_tickets_free_copy;
- * returns its length, or 0 or less where the session has no cipher yet, or there is no memory.
+ * Encodes the session in DER. The caller frees the result with openssl_tickets_free_copy. Returns
+ * its length in bytes. Returns 0 or less if the session has no cipher yet, or if there is no
+ * memory.
  */
 int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der)
 {
@@ -181,7 +190,7 @@ int openssl_tickets_to_der(SSL_SESSION *session, unsigned char **der)
     return len;
 }
 
-/* Decodes a session that takes up all of der; NULL if it does not, or is none. */
+/* Decodes a session. Returns NULL unless der is one session and nothing else. */
 SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len)
 {
     const unsigned char *end = der;
@@ -194,7 +203,7 @@ SSL_SESSION *openssl_tickets_from_der(const unsigned char *der, size_t len)
     return session;
 }
 
-/* The same in PEM. */
+/* Encodes the session in PEM, in the same way as openssl_tickets_to_der. */
 int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem)
 {
     SSL_SESSION *written = to_write(session);
@@ -220,9 +229,9 @@ int openssl_tickets_to_pem(SSL_SESSION *session, unsigned char **pem)
 }
 
 /*
- * Reads the first block of pem into a new place, freed in the same way. Returns 1 if it is a
- * session's, 0 if there is none or it is no proper block, -1 if it is of another kind, -2 if it is
- * encrypted; rest is how many bytes come after it.
+ * Decodes the first block of pem. The caller frees the result with openssl_tickets_free_copy.
+ * Returns 1 if the block is a session, 0 if there is no valid block, -1 if the block is of another
+ * kind, and -2 if it is encrypted. rest is the number of bytes after the block.
  */
 int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
                              size_t *der_len, size_t *rest)
@@ -236,7 +245,7 @@ int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
     *der_len = 0;
     if (memory == NULL)
         return 0;
-    /* Not PEM_read_bio_SSL_SESSION, which would ask the terminal for a passphrase. */
+    /* PEM_read_bio_SSL_SESSION would ask for a passphrase on the terminal. */
     if (PEM_read_bio(memory, &name, &header, der, &data_len)) {
         if (strcmp(name, PEM_STRING_SSL_SESSION) != 0)
             result = -1;
@@ -254,9 +263,9 @@ int openssl_tickets_from_pem(const char *pem, size_t len, unsigned char **der,
 }
 
 /*
- * Whether ssl, whose handshake has not begun, has been told that it is a server. For libssl an SSL
- * that has not been told its side is a server too (SSL_is_server). SSL_shutdown tells the two apart:
- * before the handshake it does nothing, and its error is another where no side is known.
+ * Returns 1 if ssl was told that it is a server. Its handshake has not begun. SSL_is_server also
+ * returns 1 for an SSL that was not told its side yet. SSL_shutdown shows the difference: before
+ * the handshake it does nothing, and fails with another error if no side is set.
  */
 int openssl_tickets_is_told_server(SSL *ssl)
 {
@@ -271,8 +280,8 @@ int openssl_tickets_is_told_server(SSL *ssl)
 }
 
 /*
- * Has ssl offer the session. libssl compares the session id contexts on clients too, and ends the
- * handshake where they differ, as they do between ssl and other programs.
+ * Makes ssl offer the session. libssl compares the session id contexts on clients too, and ends the
+ * handshake if they differ. ssl and other programs set different ones, so this sets the session's.
  */
 int openssl_tickets_set_session(SSL *ssl, SSL_SESSION *session)
 {

@@ -1,4 +1,4 @@
-/* Sessions, and the application data that their tickets carry. */
+/* Sessions and their application data. */
 
 typedef ... SSL_CIPHER;
 

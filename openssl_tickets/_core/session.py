@@ -1,4 +1,4 @@
-"""Sessions: what a ticket holds, kept, moved, and offered again."""
+"""Sessions: store them, copy them, and offer them again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, unsigned_char
 
 MAX_ENCODED = 1 << 20
-"""Bytes. The largest parts of a session, ticket and certificates, have at most 64 KiB each."""
+"""
+The most bytes of an encoded session. Its largest parts, ticket and certificates, have at most 64
+KiB each.
+"""
 
-# Seconds. libssl from 3.3 on counts nanoseconds, in 64 bits.
+# Seconds. libssl 3.3 and later count nanoseconds, in 64 bits.
 _TIME_MAX = min(2 ** (8 * ffi.sizeof("long") - 1) - 1, (2**64 - 1) // 10**9)
 _TIMEOUT_MAX = 2**31 - 1  # seconds, some 68 years
 
-_NO_CIPHER = -2  # what C returns for data that it cannot measure
+_NO_CIPHER = -2  # C returns this for data that it cannot measure
 
 _PROTOCOLS = {
     lib.SSL3_VERSION: "SSLv3",
@@ -36,26 +39,28 @@ _PROTOCOLS = {
 
 class Session:
     """
-    A TLS session: what a ticket holds, and what a connection is resumed from.
+    A TLS session: the state that a ticket stands for, and that a connection can resume.
 
-    It keeps the session alive for as long as it lives itself, whatever becomes of the connection
-    and the context that it came from. Sessions come from :func:`get_session`, from the callback of
-    :func:`set_new_session_callback`, from :attr:`ReceivedTicket.session`, from :meth:`copy`, and
-    from :meth:`from_der` and :meth:`from_pem`; there is no constructor.
+    A session comes from :func:`get_session`, from the callback of :func:`set_new_session_callback`,
+    from :attr:`ReceivedTicket.session`, from :meth:`copy`, or from :meth:`from_der` and
+    :meth:`from_pem`. There is no constructor. A session stays valid after its connection and its
+    context are gone.
 
-    On a client it holds the ticket, and is what to resume from. On a server it is what libssl has
-    put into a ticket, or found in one; the ticket itself is not kept there.
+    On a client, a session holds the ticket, and a new connection can resume it. On a server, it is
+    the state that libssl has put into a ticket or found in one. A server's session does not hold
+    the ticket itself.
 
-    Two are equal if they are of the same handshake and the same ticket (protocol, session id,
-    ticket and secret), whatever has been set of what may be set: so a session equals its
-    :meth:`copy`, and what comes back from :meth:`to_der`. In TLS 1.3 a server's session changes
-    with each ticket that is sent; put those into a set or a dict after the handshake only.
+    Two sessions are equal if they come from the same handshake and the same ticket: protocol,
+    session id, ticket and secret are compared, and attributes that you can set are not. So a
+    session equals its :meth:`copy`, and equals the session that :meth:`from_der` makes of its
+    :meth:`to_der`. On a TLS 1.3 server, the connection's session changes with each ticket that is
+    sent. Put such a session into a set or a dict only after the handshake.
 
-    A session holds the secret that resumes it: what :meth:`to_der` and :meth:`to_pem` return is to
-    be kept as safe as a private key. Neither its ``repr`` nor any attribute shows the secret.
+    A session holds the secret that resumes it. Keep the results of :meth:`to_der` and
+    :meth:`to_pem` as safe as a private key. The ``repr`` and the attributes do not show the secret.
 
-    What is set (``ticket_appdata``, ``time``, ``timeout``) is read by libssl without a lock: leave
-    alone the session of a connection that another thread is using, or set it in a :meth:`copy`.
+    libssl reads ``ticket_appdata``, ``time`` and ``timeout`` without a lock. So do not set them on
+    the session of a connection that another thread is using. Set them on a :meth:`copy` instead.
     """
 
     __slots__ = ("__weakref__", "_pointer")
@@ -71,23 +76,23 @@ class Session:
     @property
     def ticket_appdata(self) -> bytes:
         """
-        The application data that the session carries. ``b""`` if there is none.
+        The application data of the session, as bytes. ``b""`` if there is none.
 
-        What is set goes into every ticket made from this session from then on, and comes back in
-        the session of each resumption. Set it in a ``generate`` or ``decrypt`` callback, or while
-        no other thread is using a connection with this session: libssl reads it without a lock as
-        it makes a ticket.
+        If you set it, each ticket that is made from this session later carries the data, and the
+        session of each resumption has it. Set it in a ``generate`` or ``decrypt`` callback, or
+        while no other thread uses a connection with this session: libssl reads it without a lock
+        when it makes a ticket.
 
         Raises:
-            TypeError: what is set is not bytes.
-            ValueError: with what is set the session would not fit a ticket (an encoded session
-                has at most 65,280 bytes, a client's certificate that has come by now included);
-                or it is large, and the handshake has not chosen a cipher, so that its size is not
-                known yet. The session stays as it was.
-            Error: libssl refused, out of memory.
+            TypeError: the new value is not bytes.
+            ValueError: the session would not fit a ticket. An encoded session has at most 65,280
+                bytes, and that includes the client's certificate if it has one. Or the new value is
+                large and the handshake has not chosen a cipher, so the size is not known yet. The
+                session keeps its old data.
+            Error: libssl is out of memory.
 
-        libssl: ``SSL_SESSION_get0_ticket_appdata``, ``SSL_SESSION_set1_ticket_appdata``
-        (OpenSSL 1.1.1).
+        libssl: ``SSL_SESSION_get0_ticket_appdata``, ``SSL_SESSION_set1_ticket_appdata`` (OpenSSL
+        1.1.1).
         """
         return get_appdata(self._pointer)
 
@@ -98,10 +103,10 @@ class Session:
     @property
     def peer_certificate_der(self) -> bytes | None:
         """
-        The other side's certificate in DER. None if it showed none.
+        The other side's certificate in DER, as bytes. None if it sent none.
 
-        On a server it is the client's. It is known in ``generate`` and ``decrypt`` too, where the
-        connection itself does not tell before its handshake is done.
+        On a server, this is the client's certificate. It is known in ``generate`` and ``decrypt``
+        already, while the connection itself returns it only after the handshake.
 
         Raises:
             Error: libssl is out of memory.
@@ -120,7 +125,8 @@ class Session:
     @property
     def has_ticket(self) -> bool:
         """
-        Whether the session came with a ticket: a client's may, a server's never does.
+        Whether the session came with a ticket. A client's session may have one, a server's never
+        does.
 
         libssl: ``SSL_SESSION_has_ticket`` (OpenSSL 1.1.0).
         """
@@ -129,7 +135,7 @@ class Session:
     @property
     def ticket(self) -> bytes:
         """
-        The ticket as the server sent it. ``b""`` if there is none.
+        The ticket as the server sent it, as bytes. ``b""`` if there is none.
 
         libssl: ``SSL_SESSION_get0_ticket`` (OpenSSL 1.1.0).
         """
@@ -141,16 +147,18 @@ class Session:
     @property
     def key_name(self) -> bytes:
         """
-        The first 16 bytes of the ticket: for a server that keeps to RFC 5077, as OpenSSL does, the
-        name of the key that it is encrypted with. ``b""`` if there is no ticket.
+        The first 16 bytes of the ticket. ``b""`` if there is no ticket.
+
+        If the server follows RFC 5077, as OpenSSL does, they are the name of the key that encrypts
+        the ticket.
         """
         return self.ticket[:16]
 
     @property
     def ticket_lifetime_hint(self) -> int:
         """
-        For how many seconds from :attr:`time` on the server said it would take the ticket. 0 where
-        it did not say (TLS 1.2), or there is no ticket.
+        How many seconds after :attr:`time` the server still accepts the ticket, as the server said.
+        0 if it did not say (TLS 1.2), or if there is no ticket.
 
         libssl: ``SSL_SESSION_get_ticket_lifetime_hint`` (OpenSSL 1.1.0).
         """
@@ -159,11 +167,12 @@ class Session:
     @property
     def time(self) -> int:
         """
-        When the session was made, or its ticket came: in seconds since the Epoch.
+        When the session was made or its ticket arrived, in seconds since the Epoch.
 
         Raises:
-            TypeError: what is set is not an integer.
-            ValueError: what is set is less than 1, or later than the year 2554.
+            TypeError: the new value is not an integer.
+            ValueError: the new value is less than 1, or later than the year 2554 (2038 if a C
+                ``long`` has 32 bits).
 
         libssl: ``SSL_SESSION_get_time``, ``SSL_SESSION_set_time`` (OpenSSL 1.1.0).
         """
@@ -171,19 +180,20 @@ class Session:
 
     @time.setter
     def time(self, seconds: SupportsIndex) -> None:
-        # 0 would come back from to_der() as the time of the day.
+        # If it were 0, from_der() would set the current time instead.
         lib.SSL_SESSION_set_time(self._pointer, checked("time", seconds, 1, _TIME_MAX))
 
     @property
     def timeout(self) -> int:
         """
-        For how many seconds from :attr:`time` on a server resumes the session. A client's libssl
-        does not look at it: it takes :attr:`ticket_lifetime_hint` in TLS 1.3, and leaves it to the
-        server in TLS 1.2.
+        How many seconds after :attr:`time` a server still resumes the session.
+
+        A client's libssl ignores it. In TLS 1.3 it looks at :attr:`ticket_lifetime_hint`, and in
+        TLS 1.2 it leaves the decision to the server.
 
         Raises:
-            TypeError: what is set is not an integer.
-            ValueError: what is set is less than 1, or more than 2,147,483,647.
+            TypeError: the new value is not an integer.
+            ValueError: the new value is less than 1, or more than 2,147,483,647.
 
         libssl: ``SSL_SESSION_get_timeout``, ``SSL_SESSION_set_timeout`` (OpenSSL 1.1.0).
         """
@@ -197,8 +207,10 @@ class Session:
     @property
     def session_id(self) -> bytes:
         """
-        The session id, up to 32 bytes. ``b""`` on a TLS 1.2 server that gave out a ticket instead,
-        and on a TLS 1.3 server before its first. A client's libssl makes one up from the ticket.
+        The session id, up to 32 bytes.
+
+        It is ``b""`` on a TLS 1.2 server that issued a ticket instead, and on a TLS 1.3 server
+        before its first ticket. A client's libssl computes one from the ticket.
 
         libssl: ``SSL_SESSION_get_id`` (OpenSSL 1.1.0).
         """
@@ -209,7 +221,7 @@ class Session:
     @property
     def protocol(self) -> str:
         """
-        The protocol, for example ``"TLSv1.3"``.
+        The protocol version, for example ``"TLSv1.3"``.
 
         libssl: ``SSL_SESSION_get_protocol_version`` (OpenSSL 1.1.0).
         """
@@ -219,8 +231,8 @@ class Session:
     @property
     def cipher(self) -> str | None:
         """
-        The cipher suite by OpenSSL's name, say ``"TLS_AES_256_GCM_SHA384"``; None before the
-        handshake has chosen one.
+        OpenSSL's name of the cipher suite, for example ``"TLS_AES_256_GCM_SHA384"``. None before
+        the handshake has chosen one.
 
         libssl: ``SSL_SESSION_get0_cipher`` (OpenSSL 1.1.0).
         """
@@ -230,8 +242,10 @@ class Session:
     @property
     def server_name(self) -> bytes | None:
         """
-        The server name (SNI) that both sides have agreed on. None where the client named none, or
-        the server takes no notice of names (it has no servername callback).
+        The server name (SNI) that both sides agreed on, as bytes.
+
+        None if the client sent no name, or if the server ignores names because it has no servername
+        callback.
 
         libssl: ``SSL_SESSION_get0_hostname`` (OpenSSL 1.1.0).
         """
@@ -241,7 +255,7 @@ class Session:
     @property
     def alpn_selected(self) -> bytes | None:
         """
-        The application protocol (ALPN) that was selected. None if there is none.
+        The application protocol (ALPN) that was selected, as bytes. None if there is none.
 
         libssl: ``SSL_SESSION_get0_alpn_selected`` (OpenSSL 1.1.1).
         """
@@ -253,7 +267,7 @@ class Session:
     @property
     def max_early_data(self) -> int:
         """
-        How many bytes of early data the server would take with the ticket, 0 for none.
+        How many bytes of early data the server accepts with the ticket. 0 for none.
 
         libssl: ``SSL_SESSION_get_max_early_data`` (OpenSSL 1.1.1).
         """
@@ -262,12 +276,13 @@ class Session:
     @property
     def is_resumable(self) -> bool:
         """
-        Whether libssl would resume from it, as far as this side can tell; it is not asked whether
-        its time is over.
+        Whether libssl would resume the session, as far as this side knows. It does not check
+        whether the session has expired.
 
-        It is False where there is neither a ticket nor a session id; and it turns False when a
-        connection of this very session is freed without a shutdown, and, where new sessions are
-        announced, when a TLS 1.3 ticket has been used.
+        It is False if there is neither a ticket nor a session id. It becomes False when a
+        connection with this session is freed without a shutdown. With
+        :func:`set_new_session_callback` or :func:`resume_sessions`, it also becomes False when a
+        TLS 1.3 ticket has been used.
 
         libssl: ``SSL_SESSION_is_resumable`` (OpenSSL 1.1.1).
         """
@@ -275,10 +290,11 @@ class Session:
 
     def copy(self) -> Session:
         """
-        Returns a copy that changes no more with the connection: with what is set of the other, or
-        when the connection is freed without a shutdown and takes the session with it.
+        Returns a copy that no longer changes with the connection.
 
-        It belongs to no context, also where the original is pyOpenSSL's at the same time.
+        If you set an attribute of the original, the copy stays as it is. If the connection is freed
+        without a shutdown, the copy stays resumable. The copy belongs to no context, even if the
+        original is also pyOpenSSL's.
 
         Raises:
             Error: libssl is out of memory.
@@ -298,14 +314,14 @@ class Session:
 
     def to_der(self) -> bytes:
         """
-        Returns the whole session, its secret included, in OpenSSL's own encoding. (Without the
-        session id context, where there is a ticket: it is of no use to a client, and a libssl that
-        has another would not take the session.)
+        Returns the whole session in OpenSSL's own encoding, as bytes. It includes the secret: keep
+        it as safe as a private key.
 
-        It is what ``openssl sess_id -inform DER`` reads. Keep it as safe as a private key.
+        ``openssl sess_id -inform DER`` reads it. If there is a ticket, the session id context is
+        left out: a client does not need it, and a libssl with another one would refuse the session.
 
         Raises:
-            ValueError: the handshake has not come far enough: no cipher has been chosen.
+            ValueError: the handshake has not chosen a cipher yet.
             Error: libssl is out of memory.
 
         libssl: ``i2d_SSL_SESSION`` (OpenSSL 1.1.0).
@@ -315,15 +331,15 @@ class Session:
     @staticmethod
     def from_der(der: bytes | bytearray | memoryview) -> Session:
         """
-        Reads a session that :meth:`to_der`, or OpenSSL, has written.
+        Returns the session that :meth:`to_der` or OpenSSL has encoded.
 
         Args:
-            der: the session, and nothing behind it. Any bytes-like object will do.
+            der: the encoded session and nothing after it, as any bytes-like object.
 
         Raises:
             TypeError: *der* is not bytes-like.
-            ValueError: it is not a session, is cut off, has something behind it, is larger than
-                1 MiB, or has a cipher that this libssl does not know.
+            ValueError: *der* is not a session, is cut off, has something after it, is larger than 1
+                MiB, or has a cipher that this libssl does not know.
 
         libssl: ``d2i_SSL_SESSION`` (OpenSSL 1.1.0).
         """
@@ -335,13 +351,13 @@ class Session:
 
     def to_pem(self) -> bytes:
         """
-        Returns the whole session, its secret included, in PEM.
-
-        It is what ``openssl s_client -sess_in`` and ``openssl sess_id`` read. Keep it as safe as a
+        Returns the whole session in PEM, as bytes. It includes the secret: keep it as safe as a
         private key.
 
+        ``openssl s_client -sess_in`` and ``openssl sess_id`` read it.
+
         Raises:
-            ValueError: the handshake has not come far enough: no cipher has been chosen.
+            ValueError: the handshake has not chosen a cipher yet.
             Error: libssl is out of memory.
 
         Example::
@@ -357,18 +373,18 @@ class Session:
     @staticmethod
     def from_pem(pem: bytes | bytearray | memoryview) -> Session:
         """
-        Reads a session that :meth:`to_pem`, ``openssl s_client -sess_out``, or ``openssl sess_id``
-        has written.
+        Returns the session that :meth:`to_pem`, ``openssl s_client -sess_out`` or ``openssl
+        sess_id`` has encoded.
 
         Args:
-            pem: the session. Text may come before its first line, as OpenSSL's tools put it there,
-                and only empty space after its last. Any bytes-like object will do.
+            pem: the encoded session, as any bytes-like object. Text may stand before its first
+                line, where OpenSSL's tools put it. Only white space may stand after its last line.
 
         Raises:
             TypeError: *pem* is not bytes-like.
-            ValueError: it has no session as its first block, the block is not in order or is
-                encrypted, there is something behind it, it is larger than 1 MiB, or it has a
-                cipher that this libssl does not know.
+            ValueError: the first block of *pem* is not a session, is malformed or encrypted, or has
+                a cipher that this libssl does not know; or there is something after the block; or
+                *pem* is larger than 1 MiB.
 
         libssl: ``PEM_read_bio``, ``d2i_SSL_SESSION`` (OpenSSL 1.1.0).
         """
@@ -440,13 +456,19 @@ _PEM_PROBLEMS = {
 
 
 def _reason() -> str:
-    """Says why a session could not be read, and empties the error queue."""
+    """Returns why a session could not be read, and empties the error queue."""
     errors = drain_error_queue()
     return errors[-1][1] if errors else "it is cut off, or has something behind it"
 
 
 def _checked_data(name: str, data: bytes | bytearray | memoryview) -> bytes:
-    """Returns the bytes of the argument *name*, of a size that can be a session's."""
+    """
+    Returns the bytes of the argument *name*.
+
+    Raises:
+        TypeError: *data* is not bytes-like.
+        ValueError: *data* is too large for a session.
+    """
     try:
         size = memoryview(data).nbytes
     except TypeError:
@@ -460,24 +482,25 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
     """
     Returns the session of *connection*: the one it resumed, or the one it made.
 
-    A TLS 1.3 client has no ticket in it before it has read after its handshake, and with each
-    ticket that it reads it has another session. If a TLS 1.2 server sends a new ticket with a
-    resumption, this returns the session with the new ticket once the handshake is done; no callback
-    tells of that one. It is the connection's own: when the connection
-    is freed without a shutdown, libssl will not resume it any more. :meth:`Session.copy` helps.
+    A TLS 1.3 client gets its tickets with reads after the handshake. Before that its session has no
+    ticket, and after each ticket the connection has another session. If a TLS 1.2 server sends a
+    new ticket with a resumption, this function returns the session with the new ticket once the
+    handshake is done. No callback reports that one.
+
+    The session is the connection's own. If the connection is freed without a shutdown, libssl does
+    not resume the session any more. Take a :meth:`Session.copy` to avoid that.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``; or a
-            session that one of them has given, an ``OpenSSL.SSL.Session`` or ``ssl.SSLSession``,
-            to look into it.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``. Or an
+            ``OpenSSL.SSL.Session`` or ``ssl.SSLSession``, to look into it.
 
     Returns:
-        The session, or None if there is none yet.
+        A :class:`Session`, or None if there is none yet.
 
     Raises:
-        TypeError: *connection* is neither.
-        ValueError: there is no TLS on the socket: not yet, or not any more.
-        LibraryMismatchError: it belongs to another libssl.
+        TypeError: *connection* is neither a connection nor a session.
+        ValueError: the socket has no TLS yet, or no TLS any more.
+        LibraryMismatchError: *connection* belongs to another libssl.
 
     Example::
 
@@ -494,49 +517,52 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
 
 def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:
     """
-    Offers *session* to the server, so that *connection* resumes it: a resumption verifies nothing,
-    so offer a session only to the server that it came from, from a context that is as strict.
-    :func:`resume_sessions` sees to all of that by itself.
+    Makes *connection* offer *session* to the server, to resume it.
 
-    Whether it did, :func:`session_reused` tells after the handshake. A session that cannot be
-    resumed (any more) leads to a full handshake and to no error: one of another protocol version,
-    one whose time is over for the server, or one that is not :attr:`Session.is_resumable`.
+    A resumption verifies nothing: libssl checks neither certificate nor host name, and keeps the
+    result of the first handshake. So offer a session only to the server that it came from, and only
+    from a context that is as strict as the first one. pyOpenSSL 26.3 and later, and ``ssl``, refuse
+    sessions of other contexts in their own methods. This function does not. :func:`resume_sessions`
+    takes care of all of that.
 
-    In a resumption libssl checks neither certificate nor host name: it takes over what the first
-    handshake found. pyOpenSSL from 26.3 on and ``ssl`` refuse the sessions of other contexts in
-    their own methods; this function leaves it to you.
+    After the handshake, :func:`session_reused` returns whether the server resumed the session. If
+    it could not, there is a full handshake and no error. This happens if the session has another
+    protocol version, has expired on the server, or is not :attr:`Session.is_resumable`.
 
-    A TLS 1.3 ticket should be used only once, or its uses can be linked by those who listen. With
-    an ``ssl.SSLSocket``, pass ``do_handshake_on_connect=False`` to ``wrap_socket``, to come in
-    between. (asyncio begins its handshake by itself; there is no way in between.)
+    Use a TLS 1.3 ticket only once. Otherwise anybody who watches the network can link the
+    connections that offer it.
+
+    For an ``ssl.SSLSocket``, pass ``do_handshake_on_connect=False`` to ``wrap_socket`` and call
+    this before ``do_handshake()``. An asyncio connection starts its handshake by itself, so you
+    cannot call this in time: use :func:`resume_sessions`.
 
     Args:
-        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, for a
-            client, before its handshake. One of pyOpenSSL need not have been told yet that it is a
-            client.
-        session: a :class:`Session`, an ``OpenSSL.SSL.Session`` or an ``ssl.SSLSession``, from a
-            connection of either kind.
+        connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject`` of a
+            client, before its handshake. A pyOpenSSL connection need not be in connect state yet.
+        session: a :class:`Session`, ``OpenSSL.SSL.Session`` or ``ssl.SSLSession``, from a
+            connection of either library.
 
     Raises:
         TypeError: *connection* is not a connection, or *session* is not a session.
-        ValueError: the handshake has begun; *connection* is a server; or there is no TLS on the
+        ValueError: the handshake has begun, *connection* is a server, or there is no TLS on the
             socket.
-        LibraryMismatchError: either belongs to another libssl.
-        Error: libssl refused, out of memory.
+        LibraryMismatchError: *connection* or *session* belongs to another libssl.
+        Error: libssl is out of memory.
 
     Example::
 
         set_session(connection, Session.from_pem(Path("session.pem").read_bytes()))
 
-    libssl: ``SSL_set_session``, and ``SSL_set_session_id_context`` with that of the session: some
-    versions of ``ssl`` give one to clients too, and libssl compares them (OpenSSL 1.1.0).
+    libssl: ``SSL_set_session`` and ``SSL_set_session_id_context`` (OpenSSL 1.1.0). The second sets
+    the session's own context: some versions of ``ssl`` set one on clients too, and libssl compares
+    them.
     """
     if isinstance(session, Session):
         pointer = session._pointer
     elif is_session(session):
         pointer = to_ssl_session(session)
     else:
-        # Not what it is: it may be what to_der() has returned.
+        # The message does not show the value: it may be the result of to_der(), with its secret.
         raise TypeError(
             "session must be an openssl_tickets.Session, an OpenSSL.SSL.Session or an "
             f"ssl.SSLSession, not {type(session).__name__}"
@@ -554,7 +580,8 @@ def set_session(connection: TLSConnection, session: Session | ForeignSession) ->
 
 def session_reused(connection: TLSConnection) -> bool:
     """
-    Returns whether *connection* resumed a session; False until its handshake has come to know.
+    Returns True if *connection* resumed a session. Returns False otherwise, and as long as the
+    handshake has not decided it.
 
     Args:
         connection: an ``OpenSSL.SSL.Connection``, ``ssl.SSLSocket`` or ``ssl.SSLObject``, on either
@@ -562,8 +589,8 @@ def session_reused(connection: TLSConnection) -> bool:
 
     Raises:
         TypeError: *connection* is not a connection.
-        ValueError: there is no TLS on the socket: not yet, or not any more.
-        LibraryMismatchError: it belongs to another libssl.
+        ValueError: the socket has no TLS yet, or no TLS any more.
+        LibraryMismatchError: *connection* belongs to another libssl.
 
     libssl: ``SSL_session_reused`` (OpenSSL 1.1.0).
     """
@@ -571,7 +598,7 @@ def session_reused(connection: TLSConnection) -> bool:
 
 
 def session_of(ssl: Pointer[SSL]) -> Session | None:
-    """Returns the session of an ``SSL *``, None if it has none yet."""
+    """Returns the session of an ``SSL *``, or None if it has none yet."""
     session = lib.SSL_get1_session(ssl)
     return owned_session(session) if session else None
 
@@ -584,7 +611,7 @@ def owned_session(session: Pointer[SSL_SESSION]) -> Session:
 
 
 def get_appdata(session: Pointer[SSL_SESSION]) -> bytes:
-    """Returns a copy of the application data of a ``SSL_SESSION *``."""
+    """Returns a copy of the application data of an ``SSL_SESSION *``."""
     copy = ffi.new("void **")
     length = ffi.new("size_t *")
     if not lib.openssl_tickets_copy_appdata(session, copy, length):
@@ -596,7 +623,7 @@ def get_appdata(session: Pointer[SSL_SESSION]) -> bytes:
 
 
 def set_appdata(session: Pointer[SSL_SESSION], appdata: object) -> None:
-    """Sets the application data of a ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
+    """Sets the application data of an ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
     result = 0
     if isinstance(appdata, bytes):
         result = lib.openssl_tickets_set_appdata(session, appdata, len(appdata))
@@ -605,7 +632,7 @@ def set_appdata(session: Pointer[SSL_SESSION], appdata: object) -> None:
 
 
 def raise_appdata_error(appdata: object, result: int) -> NoReturn:
-    """Raises what is wrong with *appdata*, for which C has returned *result*."""
+    """Raises the error for *appdata*, after C has returned *result* for it."""
     if not isinstance(appdata, bytes):
         raise TypeError(
             f"ticket application data must be bytes, not {type(appdata).__name__}: {appdata!r:.80}"

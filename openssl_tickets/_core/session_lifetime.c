@@ -1,7 +1,7 @@
 /*
- * An end to renewals. In TLS 1.3 each ticket has a lifetime of its own, so a session would live for
- * as long as its client comes back. Its deadline is kept in the session, and each new ticket lives
- * for what is left. In TLS 1.2 a session keeps its time, and its timeout is enough.
+ * A limit on renewals. In TLS 1.3 each ticket has its own lifetime, so a client that keeps coming
+ * back could resume forever. So the session carries a deadline, and each new ticket lives only
+ * until then. In TLS 1.2 a session keeps its start time, and its timeout is enough.
  */
 #include <limits.h>
 #include <time.h>
@@ -13,9 +13,9 @@ static CRYPTO_ONCE indexes_once = CRYPTO_ONCE_STATIC_INIT;
 
 static void make_indexes(void)
 {
-    /* libssl copies the value into the sessions of later tickets. */
+    /* libssl copies this value into the sessions of later tickets. */
     deadline_index = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    /* When the handshake of an SSL began; an SSL_dup begins without. */
+    /* The time when the handshake of an SSL began. A copy by SSL_dup starts without it. */
     began_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, NULL);
 }
 
@@ -29,7 +29,7 @@ static long max_lifetime_of(const openssl_tickets_slot *slot)
     return seconds;
 }
 
-/* Limits the sessions of ctx; 0 for no limit. Returns 0 when there is no memory. */
+/* Limits the sessions of ctx, in seconds; 0 for no limit. Returns 0 if there is no memory. */
 int openssl_tickets_set_max_lifetime(SSL_CTX *ctx, long seconds)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
@@ -57,7 +57,7 @@ static long shorter(long one, long other)
     return one < other ? one : other;
 }
 
-/* A long has 32 bits on some machines, and a time in seconds is near the end of them. */
+/* On some machines a long has 32 bits, and the time in seconds is close to its maximum. */
 static long later(long when, long seconds)
 {
     return when > 0 && seconds > LONG_MAX - when ? LONG_MAX : when + seconds;
@@ -74,8 +74,9 @@ static int set_deadline(SSL_SESSION *session, long deadline)
 }
 
 /*
- * Called with each client's hello, since a ticket may be asked for hours later, and libssl then sets
- * the session's time to that. Returns 0 when there is no memory.
+ * Stores when the handshake began. Called for each client's hello. It must be stored, because a
+ * ticket may be requested hours later, and libssl then sets the session's time to the later moment.
+ * Returns 0 if there is no memory.
  */
 int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
 {
@@ -83,7 +84,7 @@ int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
 
     if (max_lifetime == 0)
         return 1;
-    /* The program may have set a longer one past us, and TLS 1.2 has nothing else. */
+    /* The program may have set a longer timeout in another way. In TLS 1.2 it is the only limit. */
     openssl_tickets_lock();
     if (SSL_CTX_get_timeout(slot->ctx) > max_lifetime)
         SSL_CTX_set_timeout(slot->ctx, max_lifetime);
@@ -92,10 +93,12 @@ int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
 }
 
 /*
- * Has the ticket that ssl is about to make live for what is left. Returns 0 when there is no memory.
- * A timeout of 0 would end the connection, so without any time left the ticket has expired already.
+ * Limits the ticket that ssl is about to make to the time left until the deadline. Returns 0 if
+ * there is no memory. A timeout of 0 would end the connection, so if no time is left, the ticket is
+ * made already expired.
  *
- * In TLS 1.3 the session is ssl's own: libssl makes a copy of one that may be in its cache.
+ * In TLS 1.3 this may change the session: libssl has made a copy if the original may be in its
+ * cache.
  */
 int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
 {
@@ -109,7 +112,7 @@ int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
     deadline = deadline_of(session);
     if (deadline == 0) {
         began = (long)(intptr_t)SSL_get_ex_data(ssl, began_index);
-        if (began <= 0 || began > now) /* the limit is newer than the connection */
+        if (began <= 0 || began > now) /* the limit was set after the connection began */
             began = now;
         deadline = later(began, timeout);
         if (!set_deadline(session, deadline))
@@ -126,9 +129,9 @@ int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
 }
 
 /*
- * Looks at the session of a ticket that has come: whether a new ticket would have any time left. A
- * ticket may be of another host, or older than the limit: libssl sees to it that none is taken that
- * is older than the limit allows.
+ * Applies the limit to the session of a received ticket, and returns 1 if a new ticket would have
+ * time left. The ticket may come from another host, or from before the limit was set. With the
+ * shorter timeout that this sets, libssl does not resume a session that is too old.
  */
 int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_slot *slot)
 {
@@ -143,7 +146,7 @@ int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_sl
     }
     deadline = later((long)SSL_SESSION_get_time(session), timeout);
     if (deadline <= (long)time(NULL)) {
-        SSL_SESSION_set_timeout(session, 0); /* libssl would still take it within this second */
+        SSL_SESSION_set_timeout(session, 0); /* libssl would still accept it within this second */
         return 0;
     }
     return set_deadline(session, deadline);

@@ -1,4 +1,4 @@
-/* How long the sessions of a context last. */
+/* How long a context's sessions last. */
 
 long SSL_CTX_set_timeout(SSL_CTX *ctx, long seconds);
 long SSL_CTX_get_timeout(const SSL_CTX *ctx);

@@ -1,4 +1,4 @@
-"""How long the sessions of a context last."""
+"""How long a context's sessions last."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _TIMEOUT_MAX = 2**31 - 1  # seconds, some 68 years
 
 def get_session_timeout(context: TLSContext) -> int:
     """
-    Returns for how many seconds a new session of *context* may be resumed.
+    Returns for how many seconds a new session of *context* can be resumed.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``.
 
     Raises:
         TypeError: *context* is not a context.
-        LibraryMismatchError: it belongs to another libssl.
+        LibraryMismatchError: *context* belongs to another libssl.
 
     libssl: ``SSL_CTX_get_timeout`` (OpenSSL 1.1.0).
     """
@@ -33,22 +33,23 @@ def get_session_timeout(context: TLSContext) -> int:
 
 def set_session_timeout(context: TLSContext, seconds: SupportsIndex) -> None:
     """
-    Sets for how many seconds a new session of *context* may be resumed.
+    Sets for how many seconds a new session of *context* can be resumed.
 
-    A server sends it to its clients with each ticket, as the lifetime hint: in TLS 1.3 at most a
-    week, 604,800 seconds, as RFC 8446 has it; in TLS 1.2 not with a ticket that renews another.
-    It is 7,200 where nothing is set (300 before OpenSSL 3.0).
+    A server sends this number to its clients with each ticket, as the lifetime hint. In TLS 1.3 the
+    hint is at most 604,800 seconds, a week (RFC 8446). In TLS 1.2 there is no hint with a ticket
+    that renews another. If you set nothing, the timeout is 7,200 seconds (300 before OpenSSL 3.0).
 
     Args:
-        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``; the sessions that it has already
-            made keep their time.
-        seconds: how many, from 1 to 2,147,483,647.
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``. Sessions that it has already made
+            keep their timeout.
+        seconds: an integer from 1 to 2,147,483,647.
 
     Raises:
         TypeError: *context* is not a context, or *seconds* is not an integer.
-        ValueError: *seconds* is less than 1, more than 2,147,483,647, or longer than
-            :func:`set_max_session_lifetime` allows.
+        ValueError: *seconds* is less than 1 or more than 2,147,483,647, or longer than the limit of
+            :func:`set_max_session_lifetime`.
         LibraryMismatchError: *context* belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
 
     libssl: ``SSL_CTX_set_timeout`` (OpenSSL 1.1.0).
     """
@@ -66,16 +67,15 @@ def set_session_timeout(context: TLSContext, seconds: SupportsIndex) -> None:
 
 def get_max_session_lifetime(context: TLSContext) -> int | None:
     """
-    Returns how many seconds after its full handshake a session of *context* ends at the latest;
-    None if there is no such limit.
+    Returns the limit of :func:`set_max_session_lifetime` in seconds, or None if there is none.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``.
 
     Raises:
         TypeError: *context* is not a context.
-        LibraryMismatchError: it belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package is at work.
+        LibraryMismatchError: *context* belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
     """
     ctx = to_ssl_ctx(context).pointer
     number_of(ctx)
@@ -84,34 +84,37 @@ def get_max_session_lifetime(context: TLSContext) -> int | None:
 
 def set_max_session_lifetime(context: TLSContext, seconds: SupportsIndex | None) -> None:
     """
-    Sets how long a session of *context* lasts at most, however often its ticket is renewed.
+    Limits how long after its full handshake a session of *context* can be resumed.
 
-    In TLS 1.3 a client gets a new ticket with each resumption. Without a limit a session lives for
-    as long as its client comes back, and nobody looks at its certificate again (RFC 9846, 4.7.1).
-    With it, nothing is resumed later than *seconds* after the full handshake: each new ticket, and
-    the lifetime that the client is told, has what is left. It is done in C, with callbacks or
-    without, and holds for TLS 1.2 and 1.3, libssl's own keys and a :class:`TicketKeys`, tickets on
-    demand and after post-handshake authentication.
+    In TLS 1.3 a client gets a new ticket with each resumption. Without a limit, a client that keeps
+    coming back can resume forever, and nobody checks its certificate again (RFC 9846, 4.7.1). With
+    a limit, no session is resumed later than *seconds* after its full handshake. Each new ticket,
+    and the lifetime hint for the client, only gets the time that is left.
 
-    *seconds* becomes the context's session timeout too, and a shorter :func:`set_session_timeout`
-    afterwards is a shorter limit. Set the same limit in all workers and on all hosts that share
-    keys. A ticket from before the limit counts from when it was made; a TLS 1.2 session in the
-    context's cache keeps its time.
+    The limit works for TLS 1.2 and 1.3, with or without callbacks, and with libssl's own keys or a
+    :class:`TicketKeys`. It also covers tickets on demand and tickets after post-handshake
+    authentication. It is applied in C.
+
+    This function also sets the context's session timeout to *seconds*. A shorter
+    :func:`set_session_timeout` later makes the limit shorter. Set the same limit in all workers and
+    on all hosts that share keys. For a ticket from before the limit, the time counts from when the
+    ticket was made. A TLS 1.2 session that is already in the context's cache keeps its timeout.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
-        seconds: how many, from 1 to 2,147,483,647. None lifts the limit; the session timeout stays.
+        seconds: an integer from 1 to 2,147,483,647. None removes the limit; the session timeout
+            stays as it is.
 
     Raises:
         TypeError: *context* is not a context, or *seconds* is not an integer.
-        ValueError: *seconds* is less than 1, or more than 2,147,483,647; or *context* is for
-            clients only.
+        ValueError: *seconds* is less than 1 or more than 2,147,483,647, or *context* is for clients
+            only.
         LibraryMismatchError: *context* belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package is at work.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
 
     Example::
 
-        set_max_session_lifetime(context, 24 * 3600)  # each client shows who it is once a day
+        set_max_session_lifetime(context, 24 * 3600)  # a full handshake at least once a day
 
     libssl: ``SSL_CTX_set_timeout``, ``SSL_SESSION_set_timeout``, ``SSL_SESSION_set_ex_data``
     (OpenSSL 1.1.0).

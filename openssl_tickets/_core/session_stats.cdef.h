@@ -1,4 +1,4 @@
-/* What a context counts of its sessions. */
+/* A context's counters of sessions and handshakes. */
 
 long SSL_CTX_sess_number(SSL_CTX *ctx);
 long SSL_CTX_sess_connect(SSL_CTX *ctx);

@@ -1,4 +1,4 @@
-"""A context's counters."""
+"""A context's counters of sessions and handshakes."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from openssl_tickets._native._libssl import lib
 
 
 class SessionStats(NamedTuple):
-    """What a context has counted since it was made; ``ssl.SSLContext`` has most of these names."""
+    """What a context has counted since it was made. ``ssl.SSLContext`` uses most of these names."""
 
     number: int
     """Sessions in the context's cache now."""
     connect: int
-    """Handshakes begun as a client."""
+    """Handshakes that began, as a client."""
     connect_good: int
-    """Those of them that finished."""
+    """Handshakes that finished, as a client."""
     connect_renegotiate: int
     """Renegotiations as a client."""
     accept: int
-    """Handshakes begun as a server."""
+    """Handshakes that began, as a server."""
     accept_good: int
-    """Those of them that finished."""
+    """Handshakes that finished, as a server."""
     accept_renegotiate: int
-    """Renegotiations as a server; libssl counts some of them more than once."""
+    """Renegotiations as a server. libssl counts some of them more than once."""
     hits: int
-    """Sessions that were resumed, on either side, from tickets or from the cache."""
+    """Resumed sessions, as a client or server, from tickets or from the cache."""
     cb_hits: int
-    """Sessions that a server's external cache found."""
+    """Sessions that a server found in an external cache."""
     misses: int
-    """Session ids that were not in a server's cache. Tickets do not count."""
+    """Session ids that a server did not find in its cache. Tickets do not count."""
     timeouts: int
     """Expired sessions and tickets that clients offered to a server."""
     cache_full: int
     """Sessions that were removed because the cache was full."""
     cache_size: int
-    """How many sessions the cache may hold. 0 means any number."""
+    """How many sessions the cache can hold. 0 means any number."""
 
 
 def session_stats(context: TLSContext) -> SessionStats:
@@ -47,9 +47,12 @@ def session_stats(context: TLSContext) -> SessionStats:
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``.
 
+    Returns:
+        A :class:`SessionStats`.
+
     Raises:
         TypeError: *context* is not a context.
-        LibraryMismatchError: it belongs to another libssl.
+        LibraryMismatchError: *context* belongs to another libssl.
 
     Example::
 

@@ -1,6 +1,6 @@
 /*
- * Sessions in memory: what MemorySessionStore is made of. A client's handshake uses a store without
- * calling Python: see client_sessions.c.
+ * The C half of MemorySessionStore. A client's handshake uses a store without calling Python: see
+ * client_sessions.c.
  *
  * All fields are read and written under the lock of lock.c. No session is freed under the lock,
  * since that may call functions of other libraries.
@@ -12,7 +12,7 @@
 
 /* The sessions of one key. */
 typedef struct entry {
-    struct entry *older, *newer; /* by when a session was put last */
+    struct entry *older, *newer; /* in the order in which they got their last session */
     char *key;
     size_t key_len;
     SSL_SESSION **sessions;      /* references; the newest is the last */
@@ -28,7 +28,7 @@ struct openssl_tickets_store {
     entry *oldest, *newest;
 };
 
-/* FNV-1a: the keys are the names of servers and digests, and a program chooses its servers. */
+/* FNV-1a. An attacker cannot choose the keys: they are digests and the program's server names. */
 static unsigned long hash(const void *of)
 {
     const entry *e = of;
@@ -133,7 +133,9 @@ static entry *drop_all(openssl_tickets_store *store)
     return all;
 }
 
-/* Locks the store. A process that was forked begins with none: its parent offers those it had. */
+/*
+ * Locks the store. In a forked child it is emptied first, because the parent offers its sessions.
+ */
 static void lock(openssl_tickets_store *store)
 {
     entry *all = NULL;
@@ -171,7 +173,7 @@ static entry *find(openssl_tickets_store *store, const char *key, size_t key_len
     return OPENSSL_LH_retrieve(store->entries, &wanted);
 }
 
-/* Returns a new entry in the store, NULL if there is no memory. */
+/* Adds an entry to the store and returns it. Returns NULL if there is no memory. */
 static entry *add(openssl_tickets_store *store, const char *key, size_t key_len)
 {
     entry *e = OPENSSL_zalloc(sizeof(*e));
@@ -208,7 +210,7 @@ static int make_room(entry *e, size_t max)
     return 1;
 }
 
-/* Takes over the reference to the session. Returns 0, and frees it, if there is no memory. */
+/* Takes over the reference to the session. If there is no memory, frees it and returns 0. */
 int openssl_tickets_put(openssl_tickets_store *store, const char *key, size_t key_len,
                         SSL_SESSION *session)
 {
@@ -266,19 +268,22 @@ static SSL_SESSION *take(openssl_tickets_store *store, const char *key, size_t k
     return session;
 }
 
-/* Returns the newest session of the key and removes it; NULL if there is none. */
+/* Removes and returns the newest session of the key. Returns NULL if there is none. */
 SSL_SESSION *openssl_tickets_take(openssl_tickets_store *store, const char *key, size_t key_len)
 {
     return take(store, key, key_len, 0);
 }
 
-/* The same, but a session that may be used again stays in the store. It must not be changed. */
+/*
+ * Like openssl_tickets_take, but a session that may be used again stays in the store. Do not change
+ * it.
+ */
 SSL_SESSION *openssl_tickets_use(openssl_tickets_store *store, const char *key, size_t key_len)
 {
     return take(store, key, key_len, 1);
 }
 
-/* Removes the sessions of the key: this one, or all if it is NULL. */
+/* Removes this session of the key. If session is NULL, removes all sessions of the key. */
 void openssl_tickets_remove(openssl_tickets_store *store, const char *key, size_t key_len,
                             const SSL_SESSION *session)
 {

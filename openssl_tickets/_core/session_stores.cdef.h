@@ -1,4 +1,4 @@
-/* Where clients keep their sessions: in memory. */
+/* Where clients store their sessions: in memory. */
 
 typedef ... openssl_tickets_store;
 

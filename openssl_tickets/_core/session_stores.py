@@ -1,4 +1,4 @@
-"""Where clients keep their sessions: in memory, or in a file."""
+"""Where clients store their sessions: in memory or in a file."""
 
 from __future__ import annotations
 
@@ -17,50 +17,51 @@ from openssl_tickets._native.errors import raise_error
 
 _SERVERS_MAX = 1_000_000
 _SESSIONS_MAX = 1000
-_LIFETIME_MAX = 7 * 86_400  # seconds, for which a client may keep a ticket (RFC 8446, 4.6.1)
-_TIMEOUT = 10.0  # seconds that a process waits for another
+_LIFETIME_MAX = 7 * 86_400  # seconds: a client may not keep a ticket longer (RFC 8446, 4.6.1)
+_TIMEOUT = 10.0  # seconds that a process waits for another process
 
 
 class SessionStore(Protocol):
     """
-    What :func:`resume_sessions` keeps sessions in: any object with these two methods.
+    Where :func:`resume_sessions` stores sessions: any object with these two methods.
 
-    They are called on the thread that shakes hands, by several threads at once. What they raise is
-    logged, and the handshake goes on without a session.
+    Several threads call them at once, each in the middle of its handshake or read. If a method
+    raises an exception, the failure is logged, and the connection goes on without the store.
     """
 
     def put(self, key: str, session: Session) -> None:
-        """Keeps *session*, the newest one of *key*."""
+        """Stores *session* as the newest one of *key*."""
 
     def take(self, key: str) -> Session | None:
-        """Returns the newest session of *key* and removes it; None if there is none."""
+        """Removes and returns the newest session of *key*, or None if there is none."""
 
 
 def expires(session: Session) -> int:
-    """Returns until when the server takes *session*, in seconds since the Epoch."""
-    # In TLS 1.2 the server need not say for how long it takes a ticket.
+    """Returns when *session* expires at its server, in seconds since the Epoch."""
+    # In TLS 1.2 the server need not say how long it accepts a ticket.
     hint = session.ticket_lifetime_hint or session.timeout
     return session.time + min(session.timeout, hint, _LIFETIME_MAX)
 
 
 class MemorySessionStore:
     """
-    Sessions in memory, for any number of threads.
+    Stores sessions in memory, for any number of threads.
 
-    Connections read and write it in C, without a call of Python. They call ``put`` and ``take`` of
-    a subclass.
+    Connections read and write this store in C and do not call Python. If you derive a class from
+    it, they call its ``put`` and ``take``.
 
-    A process that has been forked begins with none, since its parent offers those that there were.
-    Use a :class:`FileSessionStore` for several processes.
+    After a fork, the child's store is empty, because the parent still offers the sessions that were
+    in it. To share sessions between processes, use a :class:`FileSessionStore`.
 
     Args:
-        max_servers: how many servers (keys) at most; the one whose session is the oldest goes
-            first.
-        max_sessions: how many sessions of each at most; the oldest goes first.
+        max_servers: the most servers (keys) to store, an integer from 1 to 1,000,000. If there are
+            more, the server whose last new session is the oldest is dropped.
+        max_sessions: the most sessions to store for each server, an integer from 1 to 1,000. If
+            there are more, the oldest is dropped.
 
     Raises:
-        TypeError: one of them is not an integer.
-        ValueError: one of them is less than 1, or more than 1,000,000 and 1,000.
+        TypeError: an argument is not an integer.
+        ValueError: an argument is out of its range.
         Error: libssl is out of memory.
     """
 
@@ -74,7 +75,7 @@ class MemorySessionStore:
 
     def put(self, key: str, session: Session) -> None:
         """
-        Keeps a copy of *session*, the newest one of *key*.
+        Stores a copy of *session* as the newest one of *key*.
 
         Raises:
             TypeError: *key* is not a str, or *session* is not a :class:`Session`.
@@ -92,7 +93,7 @@ class MemorySessionStore:
 
     def take(self, key: str) -> Session | None:
         """
-        Returns the newest session of *key* and removes it; None if there is none.
+        Removes and returns the newest session of *key*, or None if there is none.
 
         Raises:
             TypeError: *key* is not a str.
@@ -102,11 +103,11 @@ class MemorySessionStore:
         return owned_session(session) if session else None
 
     def clear(self) -> None:
-        """Forgets all sessions."""
+        """Removes all sessions."""
         lib.openssl_tickets_clear_store(self._store)
 
     def __len__(self) -> int:
-        """How many sessions there are."""
+        """Returns how many sessions are stored."""
         return int(lib.openssl_tickets_count_stored(self._store))
 
     def __repr__(self) -> str:
@@ -121,20 +122,22 @@ def _encoded(key: str) -> bytes:
 
 class FileSessionStore:
     """
-    Sessions in a file, for any number of threads and processes of one user.
+    Stores sessions in a file, for any number of threads and processes of one user.
 
-    The file is an SQLite database of mode 0600. A session that is taken is deleted for all
-    processes at once, and its bytes are overwritten. A process that is killed loses at most the
-    session that it was about to put. The sessions in the file are as secret as a private key.
+    The file is an SQLite database with mode 0600. A session that is taken is deleted for all
+    processes at once, and its bytes in the file are overwritten. A process that is killed loses at
+    most the session that it was about to put. Keep the file as safe as a private key.
 
     Args:
-        path: the file, which is made if there is none.
-        max_sessions: how many sessions of each server (key) at most; the oldest goes first.
+        path: the path of the file. If there is no file, it is made.
+        max_sessions: the most sessions to store for each server (key), an integer from 1 to 1,000.
+            If there are more, the oldest is dropped.
 
     Raises:
-        PermissionError: the file is another user's, or others can read or write it.
-        OSError: it cannot be opened, or is a symbolic link.
-        ValueError: it is something else than such a store; *max_sessions* is less than 1.
+        PermissionError: the file belongs to another user, or others can read or write it.
+        OSError: the file cannot be opened, or is a symbolic link.
+        ValueError: SQLite cannot use the file, because it is not such a store or because another
+            process keeps it locked for 10 seconds; or *max_sessions* is out of its range.
         TypeError: *max_sessions* is not an integer.
 
     Example::
@@ -144,11 +147,11 @@ class FileSessionStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_sessions: SupportsIndex = 8) -> None:
-        import sqlite3  # only who keeps a file needs it
+        import sqlite3  # only this class needs it
 
         self._max_sessions = checked("max_sessions", max_sessions, 1, _SESSIONS_MAX)
         self._path = os.path.abspath(os.fsdecode(path))
-        # sqlite3 itself would leave the mode of a new file to the umask.
+        # sqlite3 itself would give a new file the mode that the umask allows.
         descriptor = os.open(
             self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
@@ -173,10 +176,11 @@ class FileSessionStore:
 
     def put(self, key: str, session: Session) -> None:
         """
-        Keeps *session*, the newest one of *key*.
+        Stores *session* as the newest one of *key*.
 
         Raises:
-            sqlite3.Error: the file cannot be written, or another process keeps it locked.
+            sqlite3.Error: the file cannot be written, or another process keeps it locked for 10
+                seconds.
         """
         with self._transaction() as database:
             database.execute(
@@ -191,10 +195,13 @@ class FileSessionStore:
 
     def take(self, key: str) -> Session | None:
         """
-        Returns the newest session of *key* and removes it; None if there is none.
+        Removes and returns the newest session of *key*, or None if there is none.
+
+        Expired sessions, and those that this libssl cannot read, are removed too.
 
         Raises:
-            sqlite3.Error: the file cannot be read, or another process keeps it locked.
+            sqlite3.Error: the file cannot be read or written, or another process keeps it locked
+                for 10 seconds.
         """
         with self._transaction() as database:
             database.execute("DELETE FROM sessions WHERE expires <= ?", (int(time.time()),))
@@ -207,10 +214,11 @@ class FileSessionStore:
 
     def clear(self) -> None:
         """
-        Forgets all sessions.
+        Removes all sessions.
 
         Raises:
-            sqlite3.Error: the file cannot be written, or another process keeps it locked.
+            sqlite3.Error: the file cannot be written, or another process keeps it locked for 10
+                seconds.
         """
         with self._transaction() as database:
             database.execute("DELETE FROM sessions")
@@ -220,11 +228,12 @@ class FileSessionStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """Nobody else reads or writes meanwhile; what was deleted is overwritten."""
+        """Runs a transaction while nobody else reads or writes. Deleted data is overwritten."""
         import sqlite3
 
-        # No connection is kept: it must not be shared by threads, nor carried through a fork.
-        # If the file has been deleted, sqlite3 makes no other, which others could read.
+        # Each transaction opens its own connection: threads must not share one, and neither must a
+        # parent and its forked child. If the file was deleted, mode=rw keeps sqlite3 from making a
+        # new one, which other users could read.
         uri = f"{Path(self._path).as_uri()}?mode=rw"
         with contextlib.closing(
             sqlite3.connect(uri, timeout=_TIMEOUT, isolation_level=None, uri=True)

@@ -1,4 +1,4 @@
-/* Which side of a connection something is for. */
+/* Which side a context is for: clients, servers or both. */
 
 const SSL_METHOD *SSL_CTX_get_ssl_method(const SSL_CTX *ctx);
 const SSL_METHOD *TLS_client_method(void);

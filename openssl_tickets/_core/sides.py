@@ -1,4 +1,4 @@
-"""Refuses to set on a client what only servers use. libssl would accept it without effect."""
+"""Refuses to set on a client what only servers use. libssl would accept and ignore it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CData = Any
 
 def to_server_ssl_ctx(context: object, what: str) -> SSLContext:
     """
-    Returns the ``SSL_CTX`` of *context*, on which *what* is to be set.
+    Returns the ``SSL_CTX`` of *context*, so that *what* can be set on it.
 
     Raises:
-        TypeError: *context* is not a context of a library that is known here.
+        TypeError: *context* is not a context of pyOpenSSL or ``ssl``.
         ValueError: *context* is for clients only, or was never initialised.
         LibraryMismatchError: *context* belongs to another libssl.
     """
@@ -32,10 +32,10 @@ def to_server_ssl_ctx(context: object, what: str) -> SSLContext:
 
 def to_server_ssl(connection: object, what: str) -> CData:
     """
-    Returns the ``SSL *`` of *connection*, on which *what* is to be set.
+    Returns the ``SSL *`` of *connection*, so that *what* can be set on it.
 
     Raises:
-        TypeError: *connection* is not a connection of a library that is known here.
+        TypeError: *connection* is not a connection of pyOpenSSL or ``ssl``.
         ValueError: *connection* is a client, or was never initialised.
         LibraryMismatchError: *connection* belongs to another libssl.
     """

@@ -1,15 +1,14 @@
 /*
- * The slot of an SSL_CTX: what this package keeps for it.
+ * The slot of an SSL_CTX: the data that this package keeps for it.
  *
  *   SSL --> slot <--> SSL_CTX
- *           number --> what Python keeps: the callbacks, in dicts
+ *           number --> Python's dicts of callbacks
  *           keyring --> ticket_keys.c
  *
- * The slot is made once for an SSL_CTX and freed with it. Only one thing leads to Python: the
- * number. It is never used again, so that a number that comes too late finds nothing, where a
- * pointer would find garbage.
+ * A slot is made once for an SSL_CTX, and freed with it. Only its number leads to Python. No number
+ * is used twice: a late look-up finds nothing, while a pointer could lead to freed memory.
  *
- * What is kept where, in libssl's objects:
+ * This is what the package stores in libssl's objects:
  *
  *   kept as                    in       owner, lifetime                     written by
  *   ctx_index                  SSL_CTX  the slot; freed with the SSL_CTX    slot_of_ctx, once
@@ -17,15 +16,15 @@
  *   record padding's argument  SSL      the slot of the SSL's first         libssl's SSL_new
  *                                       SSL_CTX; not owned
  *   asked_index                SSL      the session that decrypt is asked   begin_callback and
- *                                       about, or only a mark; not owned,   end_callback
+ *                                       about, or a plain mark; not owned;  end_callback
  *                                       set while a callback runs
  *   attempt_index              SSL      a client's handshake; freed with    client_sessions.c
- *                                       the SSL, or as the next one begins
- *   marks_index                SSL      OPENSSL_TICKETS_ACCEPTED and the    ticket_callback.c
- *                                       like, as a number
+ *                                       the SSL, or at the next handshake
+ *   marks_index                SSL      OPENSSL_TICKETS_ACCEPTED and        ticket_callback.c
+ *                                       _AGAIN, as a number
  *   began_index                SSL      when its handshake began, as a      session_lifetime.c
  *                                       number
- *   deadline_index             session  when it ends for good, as a number; session_lifetime.c
+ *   deadline_index             session  when it ends, whatever happens;     session_lifetime.c
  *                                       libssl copies it into the sessions
  *                                       of later tickets
  */
@@ -33,13 +32,16 @@
 #include "openssl_tickets.h"
 
 static int ctx_index = -1, asked_index = -1, marks_index = -1;
-static uintptr_t numbers = 0; /* under the lock: how many have been given out */
+static uintptr_t numbers = 0; /* under the lock: the last number that was given out */
 
 /* Python's dicts that have numbers as keys: see callbacks.py. */
 #define TABLES 3
-static PyObject *tables[TABLES]; /* written as the package is imported, and never again */
+static PyObject *tables[TABLES]; /* written at the package's import, and never again */
 
-/* Has a number be forgotten in the Python dict at an address when its SSL_CTX is freed. */
+/*
+ * Registers the Python dict at this address: when an SSL_CTX is freed, its number is removed from
+ * it.
+ */
 void openssl_tickets_forget_in(uintptr_t table)
 {
     PyGILState_STATE state = PyGILState_Ensure();
@@ -56,9 +58,11 @@ void openssl_tickets_forget_in(uintptr_t table)
 }
 
 /*
- * An SSL_CTX of _ssl is freed in the midst of whatever drops it, also of an exception that is on its
- * way up, which must stay as it is. No Python function is called: a signal handler would run in it,
- * and what it raises would be lost.
+ * Removes a number from Python's dicts.
+ *
+ * _ssl frees an SSL_CTX wherever the last reference goes, even while an exception is on its way up.
+ * That exception must stay as it is. This calls no Python function: a signal handler could run in
+ * it, and the handler's exception would be lost.
  */
 static void forget(uintptr_t number)
 {
@@ -66,7 +70,7 @@ static void forget(uintptr_t number)
     PyObject *type, *value, *traceback, *key;
     int place;
 
-    /* Once the interpreter has begun to finalize there is nothing left to tidy up. */
+    /* Once the interpreter has begun to finalize, there is nothing to tidy up. */
     if (!Py_IsInitialized())
         return;
     state = PyGILState_Ensure();
@@ -74,13 +78,13 @@ static void forget(uintptr_t number)
     key = PyLong_FromVoidPtr((void *)number);
     for (place = 0; key != NULL && place < TABLES; place++)
         if (tables[place] != NULL && PyDict_DelItem(tables[place], key) != 0)
-            PyErr_Clear(); /* it had none */
+            PyErr_Clear(); /* the number was not in it */
     Py_XDECREF(key);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
 }
 
-/* Run as an SSL_CTX is freed, on whichever thread drops the last reference to it. */
+/* libssl calls this when it frees an SSL_CTX, on the thread that drops the last reference. */
 static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl, void *argp)
 {
     openssl_tickets_slot *slot = ptr;
@@ -96,7 +100,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
     OPENSSL_free(slot);
 }
 
-/* What an SSL is marked with is its own affair: an SSL_dup begins without. */
+/* The copy that SSL_dup makes starts without our data. */
 int openssl_tickets_dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d,
                                 int index, long argl, void *argp)
 {
@@ -115,8 +119,8 @@ static void make_indexes(void)
 }
 
 /*
- * Returns the slot of ctx, which is made the first time. Returns NULL if there is no memory, or if
- * something else has the place from which an SSL finds its slot: another copy of this package, say.
+ * Returns the slot of ctx. The first call makes it. Returns NULL if there is no memory, or if
+ * another user has taken the record padding argument, for example another copy of this package.
  */
 openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx)
 {
@@ -146,14 +150,14 @@ openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx)
 }
 
 /*
- * Returns the slot of the SSL_CTX that ssl was made from, its first; NULL if it has none. The slot
- * lives as long as ssl: libssl holds the first SSL_CTX for its keys and callbacks, whatever
- * SSL_set_SSL_CTX is given later.
+ * Returns the slot of the first SSL_CTX of ssl: the one that ssl was made from. Returns NULL if it
+ * has no slot. The slot lives as long as ssl: libssl keeps the first SSL_CTX alive for its keys and
+ * callbacks, even after SSL_set_SSL_CTX.
  *
  * libssl has no public function that returns the first SSL_CTX. But SSL_new copies the argument of
- * the record padding callback, and no one reads it where there is no such callback, which neither
- * pyOpenSSL nor ssl can set. An SSL that is older than the slot has no argument, and is looked for
- * in the SSL_CTX that it has now.
+ * the record padding callback, and nobody reads it if there is no such callback. Neither pyOpenSSL
+ * nor ssl can set one. An SSL that is older than the slot has no argument. For such an SSL, this
+ * looks in its current SSL_CTX.
  */
 openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl)
 {
@@ -164,7 +168,10 @@ openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl)
     return slot;
 }
 
-/* Returns the number under which Python keeps the callbacks of ctx; 0 where slot_of_ctx fails. */
+/*
+ * Returns the number under which Python stores the callbacks of ctx. Returns 0 if slot_of_ctx
+ * fails.
+ */
 uintptr_t openssl_tickets_number_of(SSL_CTX *ctx)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
@@ -172,12 +179,13 @@ uintptr_t openssl_tickets_number_of(SSL_CTX *ctx)
     return slot != NULL ? slot->number : 0;
 }
 
-/* Marks an SSL whose callback runs, where there is no session to look at. */
+/* Marks an SSL while its callback runs, if there is no session to store. */
 static char no_session;
 
 /*
- * To be called before a callback in Python, with the session that decrypt is asked about or NULL;
- * and with *before, after it. Returns 0 when there is no memory: then Python must not be asked.
+ * Call this before a callback in Python, with the session that decrypt is asked about, or NULL.
+ * Call end_callback with *before after it. Returns 0 if there is no memory: do not call Python
+ * then.
  */
 int openssl_tickets_begin_callback(SSL *ssl, SSL_SESSION *offered, void **before)
 {
@@ -191,8 +199,8 @@ void openssl_tickets_end_callback(SSL *ssl, void *before)
 }
 
 /*
- * Returns a new reference to the session of the ticket that decrypt is being asked about, NULL where
- * there is none. To be called on the thread of the callback.
+ * Returns a new reference to the session of the ticket that decrypt is asked about. Returns NULL if
+ * there is none. Call it on the callback's thread only.
  */
 SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
 {
@@ -203,13 +211,15 @@ SSL_SESSION *openssl_tickets_offered_session(SSL *ssl)
     return SSL_SESSION_up_ref(offered) ? offered : NULL;
 }
 
-/* Whether a callback of ssl is running: libssl is in the middle of its handshake, or of a read. */
+/*
+ * Returns 1 while a callback of ssl is running: libssl is in the middle of a handshake or a read.
+ */
 int openssl_tickets_is_asked(const void *ssl)
 {
     return asked_index >= 0 && SSL_get_ex_data(ssl, asked_index) != NULL;
 }
 
-/* The marks of ssl, see OPENSSL_TICKETS_ACCEPTED; set_marks returns 0 when there is no memory. */
+/* The marks of ssl: see OPENSSL_TICKETS_ACCEPTED. set_marks returns 0 if there is no memory. */
 int openssl_tickets_marks(const SSL *ssl)
 {
     return (int)(intptr_t)SSL_get_ex_data(ssl, marks_index);

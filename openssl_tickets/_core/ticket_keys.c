@@ -1,12 +1,12 @@
 /*
- * Ticket keys of the program's own: what libssl calls to encrypt and decrypt a ticket. No Python
+ * The program's own ticket keys: libssl calls this file to encrypt and decrypt a ticket. No Python
  * runs here.
  *
  *   SSL_CTX --> slot --> keyring --current--> key_set --purposes--> key_set
  *
- * One keyring may serve many SSL_CTXs. A key_set is never changed: new keys are a new key_set in the
- * keyring, and the old one is wiped when the last handshake that is using it has let go. The keys for
- * a purpose are derived once for a key_set, and go with it.
+ * Many SSL_CTXs can share one keyring. A key_set never changes. New keys are a new key_set in the
+ * keyring, and the old key_set is wiped when the last handshake has released it. The keys for a
+ * purpose are derived once for a key_set, and are freed with it.
  */
 #include <string.h>
 #include <time.h>
@@ -18,12 +18,12 @@
 
 typedef struct key_set {
     int references;            /* under the lock */
-    struct key_set *purposes;  /* under the lock: the keys of this one for a purpose, a list */
-    struct key_set *next;      /* in such a list; never changes once it is there */
-    unsigned char *purpose;    /* of this one, or NULL */
+    struct key_set *purposes;  /* under the lock: a list of the keys derived from these */
+    struct key_set *next;      /* the next in such a list; never changes once it is set */
+    unsigned char *purpose;    /* what these keys are derived for, or NULL */
     size_t purpose_len;
     size_t count;
-    openssl_tickets_key keys[1]; /* count of them: the first encrypts */
+    openssl_tickets_key keys[1]; /* count keys; the first encrypts */
 } key_set;
 
 typedef struct {
@@ -33,22 +33,25 @@ typedef struct {
 
 struct openssl_tickets_keyring {
     int references;            /* under the lock */
-    key_set *current;          /* under the lock; NULL before the first */
-    openssl_tickets_key_counts *counts; /* under the lock: as many as current has keys */
+    key_set *current;          /* under the lock; NULL before the first keys are set */
+    openssl_tickets_key_counts *counts; /* under the lock: one for each key of current */
     size_t counted;
-    uint64_t unknown;          /* under the lock: tickets of a key that is not there */
-    /* Where the keys follow from secrets and the clock; else there are none. All but the last two
-       never change. */
+    uint64_t unknown;          /* under the lock: tickets of a key that is not in current */
+    /* For keys that are derived from secrets and the clock. Without secrets, all of these are 0.
+       Only the last two change later. */
     secret *secrets;           /* the first encrypts */
     size_t secret_count;
     int64_t period;            /* seconds */
     int64_t accept_for;        /* seconds */
-    int64_t since, until;      /* under the lock: when current holds, in seconds since the Epoch */
+    int64_t since, until;      /* under the lock: when current is valid, in seconds since 1970 */
 };
 
-static EVP_CIPHER *aes_128 = NULL, *aes_256 = NULL; /* under the lock until they are there */
+static EVP_CIPHER *aes_128 = NULL, *aes_256 = NULL; /* under the lock until they are set */
 
-/* Once is enough, also since libssl's own locks, which it takes, do not survive a fork. */
+/*
+ * Fetches a cipher, unless that is done. A fetch takes locks in OpenSSL that do not survive a fork,
+ * so no ticket may need one. Returns 0 on failure.
+ */
 static int fetch_cipher(EVP_CIPHER **place, const char *name)
 {
     EVP_CIPHER *fetched;
@@ -71,7 +74,10 @@ static int fetch_cipher(EVP_CIPHER **place, const char *name)
     return is_there;
 }
 
-/* Returns a key, freed with openssl_tickets_free_key; random where name is NULL; NULL on failure. */
+/*
+ * Returns a key, or NULL on failure. If name is NULL, the key is random. The caller frees it with
+ * openssl_tickets_free_key.
+ */
 openssl_tickets_key *openssl_tickets_new_key(const unsigned char *name,
                                              const unsigned char *hmac_key,
                                              const unsigned char *aes_key,
@@ -144,7 +150,7 @@ static void release_keys(key_set *released)
     OPENSSL_clear_free(released, size_of_keys(released->count));
 }
 
-/* HKDF-SHA256 without a salt; returns 0 when there is no memory, or no HKDF. */
+/* Runs HKDF-SHA256 without a salt. Returns 0 if there is no memory or no HKDF. */
 int openssl_tickets_hkdf(const unsigned char *key, size_t key_len, const unsigned char *info,
                          size_t info_len, unsigned char *derived, size_t len)
 {
@@ -164,9 +170,10 @@ int openssl_tickets_hkdf(const unsigned char *key, size_t key_len, const unsigne
 }
 
 /*
- * The key for a purpose: name, HMAC key and AES key, as long as they are in the ring's key, in this
- * order from HKDF-SHA256. Its key is the ring's HMAC key and AES key; its info is the text below, the
- * ring's name of the key, and the purpose. Hosts of other versions must get the same.
+ * Derives the key for a purpose. Its name, HMAC key and AES key are, in this order, the output of
+ * HKDF-SHA256. They are as long as those of the ring's key. The key of HKDF is the ring key's HMAC
+ * key and AES key. Its info is the label below, the ring key's name, and the purpose. Hosts with
+ * other versions of this package must get the same key, so this must never change.
  */
 static int derive_for_purpose(const openssl_tickets_key *key, const unsigned char *purpose,
                               size_t purpose_len, openssl_tickets_key *derived)
@@ -212,7 +219,10 @@ openssl_tickets_key *openssl_tickets_key_for_purpose(const openssl_tickets_key *
     return derived;
 }
 
-/* Returns the keys for a purpose that have been derived already, held, or NULL. With the lock held. */
+/*
+ * Returns a reference to the keys for a purpose if they have been derived already, or NULL. The
+ * caller holds the lock.
+ */
 static key_set *find_for_purpose(key_set *keys, const unsigned char *purpose, size_t purpose_len)
 {
     key_set *found = keys->purposes;
@@ -225,7 +235,7 @@ static key_set *find_for_purpose(key_set *keys, const unsigned char *purpose, si
     return found;
 }
 
-/* Returns the keys for a purpose, held; NULL when there is no memory, or no HKDF. */
+/* Returns a reference to the keys for a purpose. Returns NULL if there is no memory or no HKDF. */
 static key_set *hold_for_purpose(key_set *keys, const unsigned char *purpose, size_t purpose_len)
 {
     key_set *held, *made;
@@ -260,9 +270,9 @@ static key_set *hold_for_purpose(key_set *keys, const unsigned char *purpose, si
 }
 
 /*
- * Puts keys in the place of those of the keyring, and keeps the counts of those that stay. Called
- * with the lock held. Returns what has been replaced; spare has room for the counts, and is the
- * room of the old ones afterwards.
+ * Replaces the keys of the keyring, and returns the old ones. Keys that stay keep their counts.
+ * spare has room for the new counts on entry, and is the old counts on return. The caller holds the
+ * lock.
  */
 static key_set *put_keys(openssl_tickets_keyring *keyring, key_set *keys,
                          openssl_tickets_key_counts **spare)
@@ -292,7 +302,7 @@ static openssl_tickets_key_counts *new_counts(size_t count)
     return OPENSSL_zalloc(count * sizeof(openssl_tickets_key_counts));
 }
 
-/* Counts a ticket of the key that has the name, or one of an unknown key where name is NULL. */
+/* Counts a ticket for the key with this name. If name is NULL, the key is unknown. */
 static void count_ticket(openssl_tickets_keyring *keyring, const unsigned char *name, int encrypt)
 {
     size_t number;
@@ -329,7 +339,10 @@ static void free_secrets(openssl_tickets_keyring *keyring)
     OPENSSL_free(keyring->secrets);
 }
 
-/* Returns a keyring whose keys follow from secrets and the clock; NULL when there is no memory. */
+/*
+ * Returns a keyring whose keys are derived from secrets and the clock. Returns NULL if there is no
+ * memory.
+ */
 openssl_tickets_keyring *openssl_tickets_new_derived_keyring(const unsigned char **secrets,
                                                              size_t *secret_lens, size_t count,
                                                              int64_t period, int64_t accept_for)
@@ -375,8 +388,9 @@ void openssl_tickets_release_keyring(openssl_tickets_keyring *keyring)
 }
 
 /*
- * The key of a period: 80 bytes of HKDF-SHA256, with the number of the period as eight bytes, most
- * significant first, behind the text below as its info. Hosts of other versions must get the same.
+ * Derives the key of a period: 80 bytes of HKDF-SHA256. Its info is the label below and the number
+ * of the period as eight bytes, most significant first. Hosts with other versions of this package
+ * must get the same key, so this must never change.
  */
 static int derive_key(const secret *from, int64_t period, openssl_tickets_key *key)
 {
@@ -400,9 +414,10 @@ static int derive_key(const secret *from, int64_t period, openssl_tickets_key *k
 }
 
 /*
- * The keys at the time now, for each of the secrets: that of this period, which encrypts if the secret
- * is the first; that of the next, for hosts whose clocks are ahead; and those of the periods before,
- * as long as a ticket of theirs may be of use. Returns NULL when there is no memory, or no HKDF.
+ * Derives the keys for the time now. For each secret these are the key of this period, the key of
+ * the next period (for tickets of hosts whose clocks are ahead), and the keys of earlier periods
+ * that are still accepted. This period's key of the first secret encrypts. Returns NULL if there is
+ * no memory or no HKDF.
  */
 static key_set *derive_keys(const openssl_tickets_keyring *keyring, int64_t now, int64_t *since,
                             int64_t *until)
@@ -435,7 +450,7 @@ static key_set *derive_keys(const openssl_tickets_keyring *keyring, int64_t now,
     return made;
 }
 
-/* Returns the keys of the keyring as of now, held; NULL when they could not be derived. */
+/* Returns a reference to the keyring's keys of now. Returns NULL if they cannot be derived. */
 static key_set *hold_keys(openssl_tickets_keyring *keyring)
 {
     int64_t now = keyring->secrets != NULL ? (int64_t)time(NULL) : 0, since, until;
@@ -443,7 +458,7 @@ static key_set *hold_keys(openssl_tickets_keyring *keyring)
     key_set *held = NULL, *made, *replaced = NULL;
 
     if (now < 0)
-        now = 0; /* a clock that is before the Epoch */
+        now = 0; /* the clock shows a time before the Epoch */
     openssl_tickets_lock();
     if (keyring->secrets == NULL || (keyring->since <= now && now < keyring->until))
         held = keyring->current;
@@ -469,7 +484,7 @@ static key_set *hold_keys(openssl_tickets_keyring *keyring)
     return made;
 }
 
-/* Puts copies of the keys in the place of those of the keyring. Returns 0 when there is no memory. */
+/* Replaces the keys of the keyring with copies of keys. Returns 0 if there is no memory. */
 int openssl_tickets_set_keys(openssl_tickets_keyring *keyring, openssl_tickets_key **keys,
                              size_t count)
 {
@@ -493,8 +508,8 @@ int openssl_tickets_set_keys(openssl_tickets_keyring *keyring, openssl_tickets_k
 }
 
 /*
- * Puts a copy of the key ahead of those of the keyring, of which at most keep stay. Returns 0 when
- * there is no memory, -1 when one that would stay has its name.
+ * Adds a copy of the key in front of the keyring's keys. At most keep of the old keys stay. Returns
+ * 0 if there is no memory, and -1 if a key that would stay has the same name.
  */
 int openssl_tickets_rotate_keys(openssl_tickets_keyring *keyring,
                                 const openssl_tickets_key *key, size_t keep)
@@ -534,15 +549,15 @@ int openssl_tickets_rotate_keys(openssl_tickets_keyring *keyring,
         OPENSSL_free(spare);
         if (added == NULL)
             break;
-        release_keys(added); /* another thread has set others meanwhile */
+        release_keys(added); /* another thread has changed the keys in the meantime */
     }
     release_keys(replaced);
     return 1;
 }
 
 /*
- * Takes the key that has the name away from the keyring. Returns 0 when there is no memory, -1 when
- * there is none of this name, and -2 when it is the only one.
+ * Removes the key with this name from the keyring. Returns 0 if there is no memory, -1 if no key
+ * has this name, and -2 if it is the only key.
  */
 int openssl_tickets_forget_key(openssl_tickets_keyring *keyring, const unsigned char *name)
 {
@@ -580,16 +595,17 @@ int openssl_tickets_forget_key(openssl_tickets_keyring *keyring, const unsigned 
         openssl_tickets_unlock();
         release_keys(seen);
         OPENSSL_free(spare);
-        release_keys(left); /* another thread has set others meanwhile */
+        release_keys(left); /* another thread has changed the keys in the meantime */
     }
     release_keys(replaced);
     return result;
 }
 
 /*
- * Copies the keys of the keyring to new places, at most room of them, each freed with
- * openssl_tickets_free_key: those of now, or where at is not negative and they are derived, those of
- * that time. Returns how many there are, 0 when there is no memory.
+ * Copies at most room keys of the keyring. The caller frees each copy with
+ * openssl_tickets_free_key. These are the keys of now; but if they are derived and at is not
+ * negative, the keys of that time. Returns how many keys the keyring has, or 0 if there is no
+ * memory.
  */
 size_t openssl_tickets_get_keys(openssl_tickets_keyring *keyring, int64_t at,
                                 openssl_tickets_key **copies, size_t room)
@@ -627,10 +643,11 @@ static int start_ticket(const openssl_tickets_key *key, const unsigned char *iv,
 }
 
 /*
- * What libssl calls for each ticket, with the keys of the connection's first SSL_CTX.
+ * libssl calls this for each ticket that it encrypts or decrypts. It uses the keys of the
+ * connection's first SSL_CTX.
  *
- * libssl renews by itself what is resumed in TLS 1.3, but not where there is a key callback: there 2
- * asks for it, as it does where the ticket is of an older key.
+ * The answer 2 asks libssl for a new ticket. With a key callback, libssl no longer renews TLS 1.3
+ * tickets by itself, so the answer is 2 for all of them. It is also 2 for a ticket of an older key.
  */
 static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher_ctx,
                       EVP_MAC_CTX *mac_ctx, int encrypt)
@@ -664,10 +681,10 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
         keys->references++;
         openssl_tickets_unlock();
     }
-    /* What is left in the queue would be taken for a failure of a later call. */
+    /* If an error stayed in the queue, a later call would seem to have failed. */
     ERR_pop_to_mark();
     if (keys == NULL) {
-        answer = 0; /* no ticket can be made, and this one cannot be opened */
+        answer = 0; /* no ticket can be encrypted or decrypted */
     } else if (encrypt) {
         memcpy(name, keys->keys[0].name, OPENSSL_TICKETS_KEY_NAME_LEN);
         answer = RAND_bytes(iv, 16) > 0 && start_ticket(&keys->keys[0], iv, cipher_ctx, mac_ctx, 1)
@@ -685,7 +702,7 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
             else
                 answer = number > 0 || !openssl_tickets_before_tls13(ssl) ? 2 : 1;
         }
-        /* After a HelloRetryRequest the same ticket comes again. */
+        /* After a HelloRetryRequest the client sends the same ticket again: it counts once. */
         if (!is_again)
             count_ticket(keyring, answer > 0 ? of_ring->keys[number].name : NULL, 0);
     }
@@ -696,10 +713,10 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 }
 
 /*
- * Has ctx take its ticket keys from the keyring, or from one of its own with a random key where it is
- * NULL: libssl's callback stays, since libssl reads it twice, and other threads may be in between. If
- * purpose_len is not 0, the keys are those that follow from the keyring's for the purpose. Returns 0
- * when there is no memory, or no AES.
+ * Makes ctx use the keys of the keyring. If keyring is NULL, ctx gets a new keyring with a random
+ * key. In that case libssl's callback is not removed: libssl reads it twice, and another thread may
+ * be between the two. If purpose_len is not 0, ctx uses keys that are derived from the keyring's
+ * for the purpose. Returns 0 if there is no memory or no AES.
  */
 int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
                                 const unsigned char *purpose, size_t purpose_len)
@@ -740,7 +757,7 @@ int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
     slot->purpose = copy;
     slot->purpose_len = purpose_len;
     keyring->references++;
-    openssl_tickets_tell_libssl(slot); /* which tickets are of use is looked at in C there */
+    openssl_tickets_tell_libssl(slot); /* so that C refuses tickets that libssl would not resume */
     openssl_tickets_unlock();
     OPENSSL_free(old_purpose);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
@@ -750,14 +767,14 @@ int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
 }
 
 /*
- * Copies what the keys of the keyring were used for, at most room of them, in their order; unknown is
- * how many tickets came with the name of none. Returns how many keys there are, 0 without memory.
+ * Copies the counts of at most room keys, in the order of the keys. unknown is the number of
+ * tickets with the name of no key. Returns how many keys there are, or 0 if there is no memory.
  */
 size_t openssl_tickets_get_key_counts(openssl_tickets_keyring *keyring,
                                       openssl_tickets_key_counts *counts, size_t room,
                                       uint64_t *unknown)
 {
-    key_set *held = hold_keys(keyring); /* for derived ones to be those of now */
+    key_set *held = hold_keys(keyring); /* this derives the keys of now, if they are derived */
     size_t number, count;
 
     if (held == NULL)

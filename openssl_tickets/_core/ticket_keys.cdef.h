@@ -1,4 +1,4 @@
-/* What tickets are encrypted with. */
+/* Ticket keys: what tickets are encrypted with. */
 
 typedef struct {
     unsigned char name[...];

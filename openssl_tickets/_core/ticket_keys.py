@@ -1,4 +1,4 @@
-"""What tickets are encrypted with: keys that many contexts, workers and hosts share."""
+"""Ticket keys: what tickets are encrypted with. Many contexts, workers and hosts can share them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ _SECONDS_MAX = 2**31 - 1  # some 68 years
 
 class TicketKey:
     """
-    One key: a name that goes into each ticket in the clear, and the secrets for the rest of it.
+    One ticket key: a name, which each ticket shows in the clear, and two secrets for the rest of
+    the ticket.
 
-    Two are equal if all three parts are; they are compared in constant time. Its ``repr`` shows
-    the name only, and what it holds is wiped from memory when it is freed (what its attributes
-    have returned is not: that is Python's).
+    Two keys are equal if all three parts are equal. They are compared in constant time. The
+    ``repr`` shows the name only. When a key is freed, its secrets are wiped from memory. Bytes that
+    its attributes have returned are not wiped, because Python owns those.
 
     Args:
-        name: 16 bytes, random ones best: they tell the keys apart.
-        hmac_key: 32 bytes, for HMAC-SHA256; or 16.
-        aes_key: as many bytes: 32 for AES-256-CBC, 16 for AES-128-CBC.
+        name: 16 bytes, best random. Keys are told apart by their names.
+        hmac_key: the secret for HMAC-SHA256, 32 or 16 bytes.
+        aes_key: the secret for AES-CBC, as long as *hmac_key*: 32 bytes for AES-256, 16 for
+            AES-128.
 
     Raises:
-        TypeError: one of them is not bytes.
-        ValueError: one of them has another length.
+        TypeError: an argument is not bytes.
+        ValueError: an argument has a wrong length.
         Error: OpenSSL is out of memory.
     """
 
@@ -65,7 +67,8 @@ class TicketKey:
     @staticmethod
     def generate() -> TicketKey:
         """
-        Returns a new random key for AES-256-CBC and HMAC-SHA256, as OpenSSL makes up its own.
+        Returns a new random :class:`TicketKey` for AES-256-CBC and HMAC-SHA256. OpenSSL's own
+        ticket keys are made in the same way.
 
         Raises:
             Error: OpenSSL has no random bytes, or no memory.
@@ -76,35 +79,37 @@ class TicketKey:
 
     @property
     def name(self) -> bytes:
-        """The name, 16 bytes; it is :attr:`ReceivedTicket.key_name` of this key's tickets."""
+        """The name, 16 bytes. It is the :attr:`ReceivedTicket.key_name` of this key's tickets."""
         return bytes(ffi.buffer(self._key.name))
 
     @property
     def hmac_key(self) -> bytes:
-        """The secret for HMAC-SHA256, 32 bytes or 16. To be kept safe."""
+        """The secret for HMAC-SHA256, 32 or 16 bytes. Keep it safe."""
         return bytes(ffi.buffer(self._key.hmac_key, self._key.secret_len))
 
     @property
     def aes_key(self) -> bytes:
-        """The secret for AES-CBC, 32 bytes or 16. To be kept safe."""
+        """The secret for AES-CBC, 32 or 16 bytes. Keep it safe."""
         return bytes(ffi.buffer(self._key.aes_key, self._key.secret_len))
 
     def for_purpose(self, purpose: bytes) -> TicketKey:
         """
-        Returns the key that follows from this one for *purpose*, see :func:`set_ticket_keys`.
+        Returns the :class:`TicketKey` that is derived from this one for *purpose*.
 
-        Its name and secrets are HKDF-SHA256 of ``hmac_key + aes_key``, without a salt, with
-        ``b"openssl_tickets purpose 1" + name + purpose`` as the info: the name, the HMAC key and
-        the AES key in this order. They are as long as this key's. The recipe for a fleet has a test
-        vector.
+        :func:`set_ticket_keys` says what purposes are for. The new name, HMAC key and AES key are,
+        in this order, the output of HKDF-SHA256. Its key is ``hmac_key + aes_key``, its info is
+        ``b"openssl_tickets purpose 1" + name + purpose``, and it has no salt. The new secrets are
+        as long as this key's. The fleet recipe has a test vector.
 
         Args:
-            purpose: 1 to 255 bytes; with ``b""`` this very key is returned.
+            purpose: 1 to 255 bytes. For ``b""``, the key itself is returned.
 
         Raises:
             TypeError: *purpose* is not bytes.
-            ValueError: it is longer than 255 bytes.
+            ValueError: *purpose* is longer than 255 bytes.
             Error: OpenSSL is out of memory, or has no HKDF.
+
+        libssl: ``EVP_KDF_derive`` with HKDF and SHA-256 (OpenSSL 3.0).
         """
         if not checked_purpose(purpose):
             return self
@@ -146,48 +151,52 @@ def checked_purpose(purpose: bytes) -> bytes:
 
 
 class KeyStats(NamedTuple):
-    """What a key was used for, in this process."""
+    """How often a key was used, in this process."""
 
     encrypted: int
-    """Tickets that were made with it."""
+    """Tickets that were encrypted with the key."""
     decrypted: int
-    """Tickets with its name that came back, also those that somebody has changed."""
+    """Tickets that came back with the key's name, including those that somebody has changed."""
 
 
 class TicketKeysStats(NamedTuple):
-    """What the keys of a ring were used for, in this process."""
+    """How often the keys of a ring were used, in this process."""
 
     keys: dict[bytes, KeyStats]
-    """For each key that the ring has now, by its name."""
+    """The :class:`KeyStats` of each key that is in the ring now, by the key's name."""
     unknown: int
-    """Tickets with the name of no key: another server's, of a key that is gone, or forged."""
+    """
+    Tickets with the name of no key in the ring: from another server, of a key that is gone, or
+    forged.
+    """
 
 
 class TicketKeys:
     """
-    A ring of keys: the first encrypts, the others still decrypt.
+    A ring of ticket keys. The first key encrypts, and all keys decrypt.
 
-    A client that comes with a ticket of one of the others is resumed and gets a new ticket, of the
-    first. One ring may serve many contexts: what is changed here holds for all of them from the
-    next ticket on, while handshakes run in other threads. The keys that go are wiped from memory
-    as soon as the last handshake that is using them has let go, and as no :class:`TicketKey` of
-    theirs is held.
+    If a client offers a ticket of another key than the first, it is resumed and gets a new ticket
+    of the first key. Many contexts can share one ring. If you change the ring, the change applies
+    to all of them from the next ticket on. You can change it while handshakes run in other threads.
+    A key that leaves the ring is wiped from memory when no handshake uses it and no
+    :class:`TicketKey` holds it.
 
-    In a process that has been forked the ring is the child's own: later changes do not cross.
+    After a fork, the child has its own copy of the ring. Later changes do not reach the other
+    process.
 
     Args:
-        keys: the keys, the first of which encrypts.
+        keys: an iterable of 1 to 1,000 :class:`TicketKey` objects. The first encrypts.
 
     Raises:
-        TypeError: one of them is not a :class:`TicketKey`.
-        ValueError: there is none, two have one name, or there are more than 1,000.
+        TypeError: one of *keys* is not a :class:`TicketKey`.
+        ValueError: there is no key, two keys have the same name, or there are more than 1,000 keys.
         Error: OpenSSL is out of memory.
 
     Example::
 
         keys = TicketKeys([TicketKey.generate()])
         set_ticket_keys(context, keys)
-        keys.rotate()  # every hour, say
+        keys.rotate()  # for example, every hour
     """
 
     __slots__ = ("__weakref__", "_keyring", "_period")
@@ -206,37 +215,44 @@ class TicketKeys:
         secret: bytes | Sequence[bytes], period: SupportsIndex, accept_for: SupportsIndex
     ) -> TicketKeys:
         """
-        Returns a ring whose keys follow from a shared secret and the clock.
+        Returns a ring whose keys are derived from a shared secret and the clock.
 
-        Each host that has the same three arguments has the same keys at the same time, without a
-        word between them. In each *period* another key encrypts; periods are counted from the
-        Epoch. The key of the next period is there already, for hosts whose clocks are ahead, by up
-        to a whole period; a key is dropped *accept_for* seconds after the end of its period.
-        Whatever the clock says is done in libssl's own call for a ticket: there is no thread, and
-        nothing to call.
+        Hosts with the same three arguments have the same keys at the same time. They need not talk
+        to each other. There is no thread, and nothing to call: libssl's call for each ticket looks
+        at the clock.
 
-        Whoever has the secret can read every ticket, of all times. In TLS 1.2, and in a TLS 1.3
-        resumption without a key exchange, that opens the connection too. So change the secret from
-        time to time. With several secrets, the first encrypts, and tickets of the others are
-        decrypted and renewed. To change a secret across a fleet without losing a resumption, give
-        all hosts ``[old, new]``, then all ``[new, old]``, and *accept_for* seconds later ``[new]``.
+        Each *period* has its own key, which encrypts in that period. Periods count from the Epoch.
+        The ring also has the key of the next period, because another host's clock may be ahead, by
+        up to one period. A key leaves the ring *accept_for* seconds after the end of its period.
 
-        The key of a period is HKDF-SHA256 of the secret, without a salt, with ``b"openssl_tickets
-        ticket key 1"`` and the number of the period, as eight bytes, most significant first, as the
-        info: name 16, HMAC key 32 and AES key 32 bytes. The recipe for a fleet has a test vector.
+        Whoever has the secret can read every past and future ticket. In TLS 1.2, and in a TLS 1.3
+        resumption without a key exchange, they can also read the connection. So change the secret
+        from time to time. If you give several secrets, the first encrypts. Tickets of the others
+        are decrypted and renewed. To change the secret of a fleet and lose no resumption, give all
+        hosts ``[old, new]``, then give all hosts ``[new, old]``, and *accept_for* seconds later
+        give them ``[new]``.
+
+        The key of a period is the output of HKDF-SHA256: 16 bytes for the name, 32 for the HMAC
+        key, and 32 for the AES key. Its key is the secret, and it has no salt. Its info is
+        ``b"openssl_tickets ticket key 1"`` and the number of the period as eight bytes, most
+        significant first. The fleet recipe has a test vector.
 
         Args:
-            secret: at least 32 bytes that nobody can guess, as from ``os.urandom(32)``; a password
-                is not. Or several such secrets.
-            period: seconds.
-            accept_for: seconds. At least as many as a ticket lives (:func:`get_session_timeout`),
-                plus what the hosts' clocks may differ, for no ticket to be refused before its time:
-                a host whose clock is ahead drops a key early.
+            secret: at least 32 bytes that nobody can guess, for example from ``os.urandom(32)``. Do
+                not use a password. Or a list of such secrets.
+            period: seconds, an integer.
+            accept_for: seconds, an integer. If no ticket should be refused before it expires, give
+                at least the lifetime of a ticket (:func:`get_session_timeout`) plus the largest
+                difference between the hosts' clocks. A host whose clock is ahead drops a key early.
+
+        Returns:
+            A :class:`TicketKeys`.
 
         Raises:
             TypeError: a secret is not bytes, or a number is not an integer.
-            ValueError: a secret is too short, two are equal, or there is none; *period* is less
-                than 1, *accept_for* less than 0, or they lead to more than 1,000 keys at a time.
+            ValueError: there is no secret, a secret is too short, or two are equal; or *period* is
+                less than 1, or *accept_for* less than 0; or there would be more than 1,000 keys at
+                a time.
             Error: OpenSSL is out of memory, or has no HKDF.
 
         libssl: ``EVP_KDF_derive`` with HKDF and SHA-256 (OpenSSL 3.0).
@@ -249,7 +265,7 @@ class TicketKeys:
                 f"a period of {seconds} seconds and accept_for of {accepted} seconds lead to more "
                 f"than {_MAX_KEYS} keys at a time: make the period longer"
             )
-        # C copies them from where they are, and wipes its copies.
+        # C copies the secrets from these buffers, and wipes its copies in the end.
         buffers = [ffi.from_buffer("unsigned char[]", each) for each in secrets]
         self = TicketKeys.__new__(TicketKeys)
         self._keyring = _owned_keyring(
@@ -262,13 +278,13 @@ class TicketKeys:
             )
         )
         self._period = seconds
-        _keys_of(self._keyring)  # now, not in the first handshake, there is to be an error
+        _keys_of(self._keyring)  # an error should come now, not in the first handshake
         return self
 
     @property
     def keys(self) -> tuple[TicketKey, ...]:
         """
-        The keys as they are now, the first of which encrypts.
+        The keys that are in the ring now, as a tuple of :class:`TicketKey`. The first encrypts.
 
         Raises:
             Error: OpenSSL is out of memory.
@@ -277,13 +293,19 @@ class TicketKeys:
 
     def replace(self, keys: Iterable[TicketKey]) -> None:
         """
-        Puts *keys* in the place of all that are there, as one.
+        Replaces all keys of the ring at once.
+
+        If this raises an exception, the ring stays as it was.
+
+        Args:
+            keys: the new keys, an iterable of 1 to 1,000 :class:`TicketKey` objects. The first
+                encrypts.
 
         Raises:
-            TypeError: one of them is not a :class:`TicketKey`; the ring stays as it was.
-            ValueError: there is none, two have one name, or there are more than 1,000; the ring
-                stays as it was.
-            RuntimeError: the ring is a derived one.
+            TypeError: one of *keys* is not a :class:`TicketKey`.
+            ValueError: there is no key, two keys have the same name, or there are more than 1,000
+                keys.
+            RuntimeError: the ring is derived.
             Error: OpenSSL is out of memory.
         """
         self._must_not_be_derived()
@@ -291,18 +313,20 @@ class TicketKeys:
 
     def rotate(self, key: TicketKey | None = None, keep: SupportsIndex = 2) -> None:
         """
-        Puts a new key in front, which encrypts from now on.
+        Adds a new key in front. It encrypts from now on.
+
+        If this raises an exception, the ring stays as it was.
 
         Args:
-            key: the new key; a random one by default.
-            keep: how many of those that are there still decrypt, the newest first. As long as a
-                ticket lives (:func:`get_session_timeout`), its key should stay.
+            key: the new :class:`TicketKey`. By default, a random one.
+            keep: how many of the old keys stay and decrypt, the newest first, an integer from 0 to
+                999. A key should stay as long as its tickets live (:func:`get_session_timeout`).
 
         Raises:
-            TypeError: *key* is not a :class:`TicketKey`, or *keep* not an integer.
-            ValueError: *keep* is negative or more than 999, or a key that stays has the name of
-                *key*; the ring stays as it was.
-            RuntimeError: the ring is a derived one.
+            TypeError: *key* is not a :class:`TicketKey`, or *keep* is not an integer.
+            ValueError: *keep* is negative or more than 999, or a key that stays has the same name
+                as *key*.
+            RuntimeError: the ring is derived.
             Error: OpenSSL is out of memory, or has no random bytes.
         """
         self._must_not_be_derived()
@@ -318,14 +342,19 @@ class TicketKeys:
 
     def forget(self, key_name: bytes) -> None:
         """
-        Drops the key with a name, as one that has leaked: its tickets lead to full handshakes.
+        Removes the key with this name, for example because it has leaked.
 
-        If it is the one that encrypts, the next one does from now on.
+        Its tickets then lead to full handshakes. If it was the first key, the next one encrypts
+        from now on.
+
+        Args:
+            key_name: the name of the key, 16 bytes.
 
         Raises:
             TypeError: *key_name* is not bytes.
-            ValueError: no key has this name, or it is the only key: :meth:`replace` it.
-            RuntimeError: the ring is a derived one: change its secret.
+            ValueError: no key has this name, or it is the only key. In that case use
+                :meth:`replace`.
+            RuntimeError: the ring is derived. Change its secret instead.
             Error: OpenSSL is out of memory.
         """
         if not isinstance(key_name, bytes):
@@ -343,10 +372,13 @@ class TicketKeys:
 
     def stats(self) -> TicketKeysStats:
         """
-        Returns what the keys were used for, in this process, by all contexts with this ring.
+        Returns how often the keys were used, in this process, by all contexts with this ring.
 
-        A key counts under its own name, whatever purpose it was used for. What a key has counted
-        goes with it when it leaves the ring.
+        A key counts under its own name, even if it was used for a purpose. When a key leaves the
+        ring, its numbers are lost.
+
+        Returns:
+            A :class:`TicketKeysStats`.
 
         Raises:
             Error: OpenSSL is out of memory.
@@ -385,50 +417,52 @@ class TicketKeys:
 
 def set_ticket_keys(context: TLSContext, keys: TicketKeys | None, purpose: bytes = b"") -> None:
     """
-    Sets what the tickets of *context* are encrypted with.
+    Sets the keys that the tickets of *context* are encrypted with.
 
-    They hold for clients of all protocol versions, from the next ticket on. It is done in C:
-    no Python runs, and the GIL is not taken. A ``decrypt`` callback sees the key's name, and
+    They apply to all protocol versions, from the next ticket on. Tickets are encrypted and
+    decrypted in C: no Python runs, and the GIL is not taken. The status that a ``decrypt`` callback
+    gets depends on the ticket's key:
 
-    - for the first key ``SUCCESS`` in TLS 1.2, and ``SUCCESS_RENEW`` in TLS 1.3, as it is without
-      keys of one's own;
-    - for another key of the ring ``SUCCESS_RENEW``;
-    - for a key that the ring does not have ``NO_DECRYPT``.
+    - the first key of the ring: ``SUCCESS`` in TLS 1.2 and ``SUCCESS_RENEW`` in TLS 1.3, the same
+      as with libssl's own keys;
+    - another key of the ring: ``SUCCESS_RENEW``;
+    - a key that is not in the ring: ``NO_DECRYPT``.
 
-    After a switch of contexts, by server name (SNI) or before the handshake, libssl uses the keys
-    of the connection's *first* context.
+    If the server switches contexts by server name (SNI), or before the handshake, libssl still uses
+    the keys of the connection's *first* context.
 
-    For a ticket of one context, process or host to be good for another, they must also have the
-    same session id context (``Context.set_session_id``; all of ``ssl`` have ``b"Python\\0"``), the
-    same protocol version, and the ticket's cipher.
+    A context, process or host can resume the tickets of another only if it has more in common than
+    the keys: the session id context (``Context.set_session_id`` in pyOpenSSL; always
+    ``b"Python\\0"`` in ``ssl``), the protocol version, and the ticket's cipher.
 
-    A pyOpenSSL server that asks for client certificates needs ``context.set_session_id(b"...")``
-    (``ssl`` does it by itself): without it the first ticket is refused with a RuntimeError, as by
-    :func:`set_session_ticket_callback`.
+    A pyOpenSSL server that asks for client certificates must call
+    ``context.set_session_id(b"...")``. (``ssl`` does this by itself.) Without it, the first ticket
+    is refused with a RuntimeError, as with :func:`set_session_ticket_callback`.
 
-    A resumption verifies nothing. If one of the contexts asks for client certificates and another
-    does not, give each a *purpose* of its own: otherwise a client of the second would be resumed at
-    the first, and has never shown a certificate. A purpose separates contexts that accept
-    connections themselves. It does not separate names on one port, since after a switch by server
-    name the first context's keys hold: see :func:`set_server_name_binding`.
+    A resumption verifies nothing. If one context asks for client certificates and another does not,
+    give each its own *purpose*. Otherwise a client of the second context is resumed at the first,
+    and has never shown a certificate. A purpose separates contexts that accept connections
+    themselves. It does not separate server names on one port, because the first context's keys are
+    used for all names: use :func:`set_server_name_binding` for that.
 
     Args:
         context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
-        keys: the ring, which may serve other contexts too. What it holds is kept as long as it is
-            needed; keep the object itself to change it, or to have files watched for it. None has
-            the context use a new random key of its own.
-        purpose: at most 255 bytes. If there are any, the context's keys are those that follow from
-            the ring's for this purpose (:meth:`TicketKey.for_purpose`), and a ticket for another
-            purpose cannot be decrypted. ``b""``: the ring's own keys, which cross to nginx and
-            HAProxy.
+        keys: a :class:`TicketKeys`, which other contexts may use too. The context keeps the keys
+            alive. Keep the object itself if you want to change it, or if files are watched for it.
+            With None, the context drops its ring and uses a new random key of its own. If it has no
+            ring, nothing changes.
+        purpose: at most 255 bytes. If it is not empty, the context's keys are derived from the
+            ring's keys for this purpose (:meth:`TicketKey.for_purpose`). A ticket for another
+            purpose cannot be decrypted. With ``b""``, the context uses the ring's keys themselves,
+            which nginx and HAProxy can share.
 
     Raises:
         TypeError: *context* is not a context, *keys* is not a :class:`TicketKeys`, or *purpose* is
             not bytes.
-        ValueError: *purpose* is longer than 255 bytes, or *keys* is None and there is a purpose;
-            or *context* is for clients only.
+        ValueError: *context* is for clients only, *purpose* is longer than 255 bytes, or *keys* is
+            None and there is a purpose.
         LibraryMismatchError: *context* belongs to another libssl.
-        Error: OpenSSL is out of memory, or has no AES; or another copy of this package has set keys
+        Error: OpenSSL is out of memory or has no AES, or another copy of this package has set keys
             or callbacks.
 
     Example::
@@ -444,7 +478,7 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None, purpose: bytes
     if checked_purpose(purpose) and keys is None:
         raise ValueError("a purpose needs a TicketKeys, which its keys are derived from")
     ssl_ctx = to_server_ssl_ctx(context, "ticket keys")
-    # For what C refuses, with the connection that it is about.
+    # If C refuses a ticket, openssl_tickets_refuse finds the connection here.
     ticket_callbacks.setdefault(
         number_of(ssl_ctx.pointer), (ssl_ctx.connection_of, None, None, None)
     )
@@ -492,7 +526,7 @@ def _owned_keyring(
 
 
 def _keys_of(keyring: Pointer[openssl_tickets_keyring], at: int = -1) -> tuple[TicketKey, ...]:
-    """Returns the keys of a keyring: of now, or of another time where they are derived."""
+    """Returns the keys of a keyring now. If they are derived, *at* can be another time."""
     copies = ffi.new("openssl_tickets_key *[]", _MAX_KEYS)
     count = lib.openssl_tickets_get_keys(keyring, at, copies, _MAX_KEYS)
     if not count:

@@ -1,7 +1,7 @@
-/* What has become of the tickets of an SSL_CTX. They are counted where it happens. */
+/* Counters: what happened to the tickets of an SSL_CTX. Each event is counted where it happens. */
 #include "openssl_tickets.h"
 
-/* Counts one more in a count of the slot. */
+/* Adds one to a counter of a slot. */
 void openssl_tickets_count(uint64_t *count)
 {
     openssl_tickets_lock();
@@ -9,7 +9,7 @@ void openssl_tickets_count(uint64_t *count)
     openssl_tickets_unlock();
 }
 
-/* Copies the counts of ctx, which begin with its slot. Returns 0 when there is no memory. */
+/* Copies the counters of ctx. They start when its slot is made. Returns 0 if there is no memory. */
 int openssl_tickets_get_counts(SSL_CTX *ctx, openssl_tickets_counts *counts)
 {
     const openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);

@@ -1,4 +1,4 @@
-/* What has become of the tickets of a context. */
+/* Counters: what happened to the tickets of a context. */
 
 typedef struct {
     uint64_t issued, received, used, renewed, ignored, aborted, undecryptable, failed;

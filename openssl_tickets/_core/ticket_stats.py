@@ -1,4 +1,4 @@
-"""What has become of the tickets of a context."""
+"""Counters: what happened to the tickets of a context."""
 
 from __future__ import annotations
 
@@ -12,55 +12,65 @@ from openssl_tickets._native._libssl import ffi, lib
 
 class TicketStats(NamedTuple):
     """
-    What the server's side of a context has counted of its tickets, in this process.
+    What happened to the tickets of a server's context, in this process.
 
-    ``received`` is the sum of ``undecryptable``, ``used``, ``ignored``, ``aborted`` and of the
-    ``decrypt`` callbacks that failed.
+    ``received`` is the sum of ``undecryptable``, ``used``, ``ignored``, ``aborted``, and the calls
+    of ``decrypt`` that failed.
     """
 
     issued: int
     """Tickets that were made for clients."""
     received: int
-    """Tickets that clients sent and libssl looked at. A client that only asks for its first ticket
-    (``TicketStatus.EMPTY``) is not counted. After a HelloRetryRequest the client sends its ticket
-    again, and it is counted once."""
+    """
+    Tickets that clients sent and libssl looked at. A client that only asks for its first ticket
+    (``TicketStatus.EMPTY``) does not count. After a HelloRetryRequest a client sends its ticket
+    again; this counts once.
+    """
     used: int
-    """Decrypted tickets that were accepted. libssl may still make a full handshake, because the
-    ticket has expired for example: ``session_stats(context).hits`` has the resumptions."""
+    """
+    Decrypted tickets that were accepted. libssl may still do a full handshake, for example because
+    the ticket has expired. ``session_stats(context).hits`` counts the resumptions.
+    """
     renewed: int
-    """Those of them that were to be replaced by a new ticket."""
+    """Accepted tickets that the server was to replace with a new one."""
     ignored: int
-    """Decrypted tickets that the policy did not accept: ``decrypt``, or the server name binding."""
+    """Decrypted tickets that ``decrypt`` or the server name binding did not accept."""
     aborted: int
     """Decrypted tickets for which ``decrypt`` ended the handshake."""
     undecryptable: int
-    """Tickets that no key opened: another server's, of a key that is gone, or forged."""
+    """Tickets that no key decrypts: from another server, of a key that is gone, or forged."""
     failed: int
-    """Callbacks, ``generate`` and ``decrypt``, that raised or returned something wrong. Those of a
-    ``decrypt`` that was asked about ``TicketStatus.EMPTY`` are not part of ``received``."""
+    """
+    Calls of ``generate`` and ``decrypt`` that raised an exception or returned a wrong value, and
+    tickets that were refused before a call. A failed ``decrypt`` for ``TicketStatus.EMPTY`` counts
+    here and not in ``received``.
+    """
 
 
 def ticket_stats(context: TLSContext) -> TicketStats:
     """
-    Returns what *context* has counted of its tickets.
+    Returns what happened to the tickets of *context*.
 
-    It counts from the first call of this package for *context* on, of whichever function that sets
-    something for servers, or of this one. After a switch of contexts by server name (SNI), the
-    connection's *first* context counts.
+    The counters start with the first call of this package that sets something for servers on
+    *context*, or with the first call of this function. If the server switches contexts by server
+    name (SNI), the connection's *first* context counts.
 
     Args:
-        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext``, for servers.
+        context: an ``OpenSSL.SSL.Context`` or ``ssl.SSLContext`` for servers.
+
+    Returns:
+        A :class:`TicketStats`.
 
     Raises:
         TypeError: *context* is not a context.
         ValueError: *context* is for clients only.
-        LibraryMismatchError: it belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package is at work.
+        LibraryMismatchError: *context* belongs to another libssl.
+        Error: libssl is out of memory, or another copy of this package has set callbacks or keys.
 
     Example::
 
         stats = ticket_stats(context)
-        print(f"{stats.undecryptable} of {stats.received} tickets could not be opened")
+        print(f"{stats.undecryptable} of {stats.received} tickets could not be decrypted")
 
     libssl: ``SSL_CTX_set_session_ticket_cb`` (OpenSSL 1.1.1).
     """
