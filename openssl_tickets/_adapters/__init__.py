@@ -122,9 +122,14 @@ def server_name_of(connection: object) -> str | None:
     return str(name) if name else None
 
 
-def verify_callback_of(connection: object) -> object | None:
-    """Returns an object that stands for the verify callback of *connection*; None if unknown."""
-    return pyopenssl.verify_callback_of(connection) if pyopenssl.is_connection(connection) else None
+def verify_callback_of(connection: object, address: int) -> object | None:
+    """
+    Returns an object that stands for the verify callback of *connection*, which is C code at
+    *address*; a str stands for it in every process. None if it is unknown.
+    """
+    if pyopenssl.is_connection(connection):
+        return pyopenssl.verify_callback_of(connection)
+    return stdlib.verify_callback_at(address)
 
 
 def _described(value: object) -> str:

@@ -145,6 +145,20 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     return sslobj if connection is None else connection
 
 
+def verify_callback_at(address: int) -> str | None:
+    """
+    Returns a name for the verify callback at *address* if it is a part of ``_ssl``; None if not.
+
+    ``ssl`` lets nobody set one. Newer CPythons (seen in 3.14.10) have one of their own. It is the
+    same for all contexts, and refuses the public keys on a list.
+    """
+    file = getattr(sys.modules["_ssl"], "__file__", None)
+    init = shared_object.symbol_of(file, "PyInit__ssl") if file else None
+    if init is None or shared_object.file_of(init) != shared_object.file_of(address):
+        return None
+    return f"ssl of {platform.python_version()}"
+
+
 def prove_same_libssl() -> None:
     """
     Makes sure that ``ssl`` calls into the libssl that this package is linked to, and that its

@@ -474,15 +474,15 @@ static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
 {
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     openssl_tickets_store *store = store_of(slot);
-    int has_verify_callback = SSL_get_verify_callback(ssl) != NULL;
+    uintptr_t verify_callback = (uintptr_t)SSL_get_verify_callback(ssl);
     void *before;
 
-    if (store != NULL && name != NULL && *name != '\0' && !has_verify_callback) {
+    if (store != NULL && name != NULL && *name != '\0' && verify_callback == 0) {
         if (openssl_tickets_begin_attempt(ssl, name, NULL) != NULL)
             offer_stored(ssl, attempt_of(ssl), store);
     } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
         openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number, name,
-                              has_verify_callback);
+                              verify_callback);
         openssl_tickets_end_callback(ssl, before);
     }
     openssl_tickets_release_store(store);

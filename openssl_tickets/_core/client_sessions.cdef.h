@@ -2,7 +2,7 @@
 
 /* libssl calls client_sessions.c, which calls these. */
 extern "Python+C" void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number,
-                                            const char *server_name, int has_verify_callback);
+                                            const char *server_name, uintptr_t verify_callback);
 extern "Python+C" void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
                                               uintptr_t number);
 

@@ -159,12 +159,16 @@ class ClientSessions:
         self._are_alike = verify_callbacks_are_alike
 
     def offer(
-        self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], has_verify_callback: int
+        self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], verify_callback: int
     ) -> None:
         """Has a client that is about to shake hands offer what there is."""
         verifier = None
-        if has_verify_callback:
-            verifier = b"alike" if self._are_alike else _name_of(verify_callback_of(connection))
+        if verify_callback:
+            verifier = (
+                b"alike"
+                if self._are_alike
+                else _name_of(verify_callback_of(connection, verify_callback))
+            )
             if verifier is None:
                 return
         key = lib.openssl_tickets_begin_attempt(
@@ -234,6 +238,8 @@ _verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictio
 def _name_of(verify_callback: object | None) -> bytes | None:
     if verify_callback is None:
         return None
+    if isinstance(verify_callback, str):
+        return verify_callback.encode()
     return _verify_callbacks.setdefault(verify_callback, os.urandom(16).hex().encode())
 
 
@@ -243,14 +249,14 @@ def _state_changed(connection: Any, where: int, ret: int) -> None:
 
 @ffi.def_extern("openssl_tickets_offer", onerror=surface)
 def openssl_tickets_offer(
-    ssl: Pointer[SSL], app_data: int, number: int, name: Pointer[char], has_verify_callback: int
+    ssl: Pointer[SSL], app_data: int, number: int, name: Pointer[char], verify_callback: int
 ) -> None:
     entry = client_sessions.get(number)
     if entry is None:  # turned off since C has looked
         return
     connection = entry[0](ssl, app_data)
     try:
-        entry[1].offer(connection, ssl, name, has_verify_callback)
+        entry[1].offer(connection, ssl, name, verify_callback)
     except Exception as error:
         log_failure("a full handshake follows", error)
 

@@ -166,7 +166,7 @@ int openssl_tickets_uses_of(const SSL_SESSION *session);
 void openssl_tickets_state_changed(const SSL *ssl, int where, int ret);
 void openssl_tickets_keep(SSL *ssl, openssl_tickets_store *store, SSL_SESSION *session);
 void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number, const char *server_name,
-                           int has_verify_callback);
+                           uintptr_t verify_callback);
 void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number);
 
 /* _core/ticket_keys.c */

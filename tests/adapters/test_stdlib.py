@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import platform
 import socket
 import ssl
 import sys
@@ -24,6 +25,7 @@ import openssl_tickets
 from openssl_tickets import stdlib
 from openssl_tickets._adapters import stdlib as adapter
 from openssl_tickets._native import shared_object
+from openssl_tickets._native._libssl import ffi, lib
 from tests.support import processes, stdlib_tls, tls
 from tests.support.callbacks import Boom, Recorder, Unraisable, in_threads
 from tests.support.policies import Policy, appdata_of
@@ -514,6 +516,16 @@ class TestProof:
             print("true")
             """
         )
+
+    def test_verify_callback(self) -> None:
+        """A verify callback is ssl's own if it is code of ``_ssl``, and has one name then."""
+        module: Any = sys.modules["_ssl"]
+        code = shared_object.symbol_of(module.__file__, "PyInit__ssl")
+        assert code is not None
+        name = adapter.verify_callback_at(int(ffi.cast("uintptr_t", code)) + 8)
+        assert name == f"ssl of {platform.python_version()}"
+        for other in (0, 8, int(ffi.cast("uintptr_t", lib.TLS_method()))):
+            assert adapter.verify_callback_at(other) is None
 
     def test_fork_in_the_middle(self) -> None:
         """A child that is forked while another thread is at the proof makes its own."""

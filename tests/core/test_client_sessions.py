@@ -536,6 +536,20 @@ class TestVerification:
             fresh(setting, store, accepts, alike=True)
             assert resumed(setting) == expected
 
+    def test_callback_of_another_module(self, version: str, server_file: Path) -> None:
+        """A verify callback that is not ssl's own is not known, so nothing is offered."""
+        setting = Setting("ssl", version, server_file)
+
+        def accepts(context: Any) -> None:
+            native.lib.set_verify_callback(pointer(context))
+
+        store = Store()
+        fresh(setting, store, accepts)
+        assert [resumed(setting) for _ in range(2)] == [False, False]
+        assert store.put_in == store.taken == []
+        fresh(setting, store, accepts, alike=True)
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+
     def test_connections_own_mode(
         self, library: str, version: str, server_file: Path, files: dict[str, str]
     ) -> None:

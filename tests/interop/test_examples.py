@@ -471,9 +471,10 @@ def test_no_list(
     """While the list of those who are revoked cannot be read, nobody gets in, and it is said."""
     context = client_context(ca_file, alice)
     with running(program, tmp_path, [server_file, ca_file], reports=2) as server:
-        session = fetch(server.port, context)[2]
+        # libssl 3.5 does not resume a session that was once offered in a handshake that failed.
+        session, other = (fetch(server.port, context)[2] for _ in range(2))
         server.revoked.rename(tmp_path / "elsewhere.txt")
-        for offered in (None, session):
+        for offered in (None, other):
             with contextlib.suppress(OSError):
                 assert alice.identity not in fetch(server.port, context, offered)[0]
         (tmp_path / "elsewhere.txt").rename(server.revoked)
