@@ -26,16 +26,20 @@ FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 TESTS = (
     "tests/test_SSL.py",
     "tests/core/test_callbacks.py",
+    "tests/core/test_client_sessions.py",
     "tests/native/test_errors.py",
     "tests/native/test_interpreter.py",
     "tests/core/test_num_tickets.py",
     "tests/core/test_post_handshake_auth.py",
+    "tests/core/test_server_name.py",
     "tests/core/test_session.py",
     "tests/core/test_session_lifetime.py",
+    "tests/core/test_session_stores.py",
     "tests/core/test_new_session.py",
     "tests/adapters/test_stdlib.py",
     "tests/core/test_ticket_callback.py",
     "tests/core/test_ticket_keys.py",
+    "tests/core/test_ticket_stats.py",
 )
 # Each with its reason.
 LEFT_OUT = {
