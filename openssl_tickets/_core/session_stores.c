@@ -28,16 +28,23 @@ struct openssl_tickets_store {
     entry *oldest, *newest;
 };
 
-/* FNV-1a. An attacker cannot choose the keys: they are digests and the program's server names. */
+/*
+ * FNV-1a in steps of 8 bytes. An attacker cannot choose the keys: they are digests and the program's
+ * server names.
+ */
 static unsigned long hash(const void *of)
 {
     const entry *e = of;
-    uint64_t value = 0xcbf29ce484222325;
-    size_t place;
+    uint64_t value = 0xcbf29ce484222325, word = 0;
+    size_t place, size;
 
-    for (place = 0; place < e->key_len; place++)
-        value = (value ^ (unsigned char)e->key[place]) * 0x100000001b3;
-    return (unsigned long)(value ^ value >> 32);
+    for (place = 0; place < e->key_len; place += size) {
+        size = e->key_len - place < sizeof(word) ? e->key_len - place : sizeof(word);
+        memcpy(&word, e->key + place, size);
+        value = (value ^ word) * 0x100000001b3;
+        value ^= value >> 32;
+    }
+    return (unsigned long)value;
 }
 
 static int compare(const void *one, const void *other)
