@@ -1,9 +1,9 @@
 """
-What pytest loads wherever openssl_tickets is installed: the fixtures, and their option.
+The pytest plugin of openssl_tickets: the fixtures and their option.
 
-It stands beside the package, since Python imports a package before any module in it: this one
-imports openssl_tickets when a test asks for a fixture. So a libssl that does not load stops only
-the tests that need it.
+pytest loads this module if openssl_tickets is installed. The module is not part of the package,
+because Python would import the package first. It imports openssl_tickets only when a test asks for
+a fixture. If libssl does not load, only those tests fail.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(specs: list[Any]) -> None:
-    """Puts pytest-xdist's workers on the libssl that ``run`` has put this process on."""
+    """Moves pytest-xdist's workers to the system's libssl if ``run`` has moved this process."""
     if "openssl_tickets._system_openssl._pyopenssl" in sys.modules:
         others = os.environ.get("PYTEST_PLUGINS", "").split(",")
         plugins = ",".join(["openssl_tickets.system", *filter(None, others)])
@@ -46,8 +46,11 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
 @pytest.fixture(scope="session")
 def tls_certificate(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A self-signed certificate for localhost, 127.0.0.1 and ::1, with its key, in one PEM file. It is
-    what a server loads, and what a client is to trust.
+    The path of a PEM file with a self-signed certificate and its key.
+
+    The certificate is for localhost, 127.0.0.1 and ::1. A server loads the file, and a client
+    trusts it. Without the ``openssl`` program the test is skipped; with the option
+    ``--require-openssl`` it fails.
     """
     from openssl_tickets._testing.certificates import make_certificate
 
@@ -60,8 +63,8 @@ def tls_server() -> Iterator[Callable[..., TLSServer]]:
     """
     ``tls_server(context, serve=None, timeout=10)`` starts a :class:`TLSServer` on a free port.
 
-    At the end of the test it is stopped, and the test fails with what a connection raised, unless
-    the test has taken that from ``errors``.
+    At the end of the test the server is stopped. If a connection raised an exception, the test
+    fails with that exception, unless the test has removed it from ``errors``.
     """
     from openssl_tickets.pytest_plugin import TLSServer
 
@@ -85,9 +88,11 @@ def tls_server() -> Iterator[Callable[..., TLSServer]]:
 @pytest.fixture
 def s_client(pytestconfig: pytest.Config) -> Iterator[SClientFactory]:
     """
-    ``s_client(server, ...)`` is a connection of ``openssl s_client``, and ``s_client.connect`` one
-    in steps; see :class:`openssl_tickets.pytest_plugin.SClientFactory`. Without the program the
-    test is skipped; with the option ``--require-openssl`` it fails.
+    ``s_client(server, ...)`` makes a connection with ``openssl s_client``.
+
+    ``s_client.connect(server, ...)`` makes one in steps. See
+    :class:`openssl_tickets.pytest_plugin.SClientFactory`. Without the ``openssl`` program the test
+    is skipped; with the option ``--require-openssl`` it fails.
     """
     from openssl_tickets.pytest_plugin import SClientFactory
 

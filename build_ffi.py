@@ -1,11 +1,11 @@
 """
-Builds the two compiled modules of openssl_tickets: from declarations (``*.cdef.h``), and from the C
-files beside them, each a unit of its own.
+Builds the two compiled modules of openssl_tickets.
 
-``setup.py`` names :func:`libssl` and :func:`pyopenssl` below; cffi writes their C source, and the C
-compiler checks every declaration against the headers of the system's OpenSSL.
+Each is made from declarations (``*.cdef.h``) and from the C files beside them. ``setup.py`` names
+the functions :func:`libssl` and :func:`pyopenssl` below. cffi writes the C source of the modules,
+and the C compiler checks every declaration against the headers of the system's OpenSSL.
 
-``OPENSSL_DIR`` names an OpenSSL to build with; without it, pkg-config is asked.
+``OPENSSL_DIR`` names the OpenSSL to build with. Without it, pkg-config finds one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "openssl_tickets"
 
-# The areas of the tickets' half of libssl: the declarations of each, which may use the types of
-# those before it, and the C file beside them, if there is one.
+# The areas of the module for tickets. Each has declarations, a C file, or both. An area may use the
+# types of the areas before it.
 LIBSSL = (
     "_native/library",
     "_native/lock",
@@ -80,12 +80,12 @@ PYOPENSSL_CDEF = (
     "tls1",
 )
 
-# What of Python may be called: what CPython 3.10 and every later one has.
+# The C files may call the part of Python that CPython 3.10 and every later version have.
 MACROS = {"Py_LIMITED_API": "0x030A0000", "OPENSSL_SUPPRESS_DEPRECATED": "1"}
 
 INCLUDES = [str(PACKAGE / "_native"), str(PACKAGE / "_system_openssl")]
 
-# The C files see one another; nobody else sees them.
+# The C files' functions are visible inside the module only.
 COMPILE_ARGS = ["-fvisibility=hidden"]
 
 WHAT_TO_INSTALL = """
@@ -103,20 +103,20 @@ lib/ (with Homebrew: export OPENSSL_DIR="$(brew --prefix openssl@3)").
 What went wrong: {error}
 """
 
-# The setuptools commands that compile. The others (metadata, sdist) must work without a compiler.
+# The setuptools commands that compile. The others, such as sdist, must work without a compiler.
 BUILD_COMMANDS = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
 
 
 def openssl_flags() -> dict[str, Any]:
     """
-    Returns where OpenSSL is, as keyword arguments of a setuptools Extension.
+    Returns the place of OpenSSL, as keyword arguments of a setuptools Extension.
 
     Raises:
-        SystemExit: there is none in the folder that ``OPENSSL_DIR`` names.
+        SystemExit: there is no OpenSSL in the folder that ``OPENSSL_DIR`` names.
     """
     prefix = os.environ.get("OPENSSL_DIR")
     if prefix:
-        # A Debian has its libraries in a folder that is named after the machine.
+        # Debian has its libraries in a folder that is named after the architecture.
         multiarch = f"{prefix}/lib/{sysconfig.get_config_var('MULTIARCH')}"
         folders = [f"{prefix}/lib64", f"{prefix}/lib", multiarch]
         libraries = [folder for folder in folders if glob.glob(f"{folder}/libssl.*")]
@@ -125,7 +125,7 @@ def openssl_flags() -> dict[str, Any]:
             (libraries, "libssl in its lib/ or lib64/"),
         ):
             if not is_there:
-                # The compiler would take the system's instead, without a word.
+                # The compiler would silently take the system's OpenSSL instead.
                 sys.exit(
                     f"OPENSSL_DIR is {prefix!r}, but there is no {what}: set it to the prefix of "
                     "an OpenSSL, the folder that holds include/ and lib/, or unset it for the "
@@ -153,8 +153,8 @@ def check_compiler(flags: dict[str, Any]) -> None:
     Preprocesses the headers that the build needs.
 
     Raises:
-        SystemExit: there is no compiler, or a header is missing or not OpenSSL 3's; the message
-            names the packages to install.
+        SystemExit: there is no compiler, a header is missing, or OpenSSL is older than 3.0. The
+            message names the packages to install.
     """
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         sys.exit("openssl_tickets does not support free-threaded builds of CPython yet.")
@@ -169,7 +169,7 @@ def check_compiler(flags: dict[str, Any]) -> None:
 
 
 def openssl_generation(flags: dict[str, Any]) -> int:
-    """Returns 4 if the headers are those of OpenSSL 4.0 or newer, else 3 (also without headers)."""
+    """Returns 4 if the headers belong to OpenSSL 4.0 or newer, else 3 (also without headers)."""
     with contextlib.suppress(OSError):
         probe = preprocess(flags, "#include <openssl/opensslv.h>\nOPENSSL_VERSION_MAJOR\n")
         major = probe.stdout.split()[-1:]
@@ -179,7 +179,7 @@ def openssl_generation(flags: dict[str, Any]) -> int:
 
 
 def preprocess(flags: dict[str, Any], source: str) -> subprocess.CompletedProcess[str]:
-    """Preprocesses *source*, with the headers that the build would take."""
+    """Preprocesses *source* with the headers of the build."""
     includes = [sysconfig.get_path("include"), *flags.get("include_dirs", []), *INCLUDES]
     command = [
         *compiler(),
@@ -195,7 +195,7 @@ def compiler() -> list[str]:
 
 
 def ffi_of(module: str, header: str, declarations: list[Path], sources: list[Path]) -> FFI:
-    """Joins *declarations*, which *header* is behind, and *sources* into the FFI for *module*."""
+    """Makes the FFI for *module* from *declarations*, the *header* for them, and C *sources*."""
     flags = openssl_flags()
     if BUILD_COMMANDS.intersection(sys.argv):
         check_compiler(flags)
@@ -205,7 +205,7 @@ def ffi_of(module: str, header: str, declarations: list[Path], sources: list[Pat
     ffi.set_source(
         module,
         f'#include "{header}"\n',
-        # setuptools wants them as they are from here.
+        # setuptools wants paths relative to this folder.
         sources=[str(path.relative_to(ROOT)) for path in sources],
         include_dirs=[*INCLUDES, *flags.pop("include_dirs", [])],
         define_macros=list(MACROS.items()),
@@ -220,13 +220,13 @@ def libssl_declarations() -> list[Path]:
 
 
 def pyopenssl_declarations(generation: int) -> list[Path]:
-    """Returns the declarations for the *generation* of OpenSSL that has the headers: 3, or 4."""
+    """Returns the declarations for headers of OpenSSL 3 or 4, the *generation*."""
     folder = PACKAGE / "_system_openssl" / "cdef"
     return [folder / f"{name.format(openssl=generation)}.h" for name in PYOPENSSL_CDEF]
 
 
 def libssl() -> FFI:
-    """The tickets' half of libssl: ``openssl_tickets._native._libssl``."""
+    """Makes the module for tickets: ``openssl_tickets._native._libssl``."""
     return ffi_of(
         "openssl_tickets._native._libssl",
         "openssl_tickets.h",
@@ -236,7 +236,7 @@ def libssl() -> FFI:
 
 
 def pyopenssl() -> FFI:
-    """What pyOpenSSL calls, on the same libssl: ``openssl_tickets._system_openssl._pyopenssl``."""
+    """Makes the module for pyOpenSSL: ``openssl_tickets._system_openssl._pyopenssl``."""
     return ffi_of(
         "openssl_tickets._system_openssl._pyopenssl",
         "pyopenssl.h",

@@ -1,6 +1,7 @@
 """
-The metadata is in pyproject.toml. Here cffi is told what to build, and setuptools how the compiled
-modules are called.
+Tells cffi what to build, and setuptools the file names of the compiled modules.
+
+The metadata is in pyproject.toml.
 """
 
 import re
@@ -11,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 
 class BuildExt(build_ext):
-    """Gives the modules a name that each CPython finds, and not one that is new in 3.15."""
+    """Gives the modules a file name that each CPython finds. 3.15 has a new one by default."""
 
     def get_ext_filename(self, fullname: Any) -> str:
         name = super().get_ext_filename(fullname)  # type: ignore[no-untyped-call]

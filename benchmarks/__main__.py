@@ -1,7 +1,8 @@
 """
-Measures what things cost, as ratios within one run, and writes a page of them with a chart.
+Runs the benchmarks, and writes a page with their results and a chart.
 
-Run it with ``tox run -e bench``. With ``--scale 0.02`` it shows in a minute that all of it works.
+Run it with ``tox run -e bench``. The results are ratios within one run. ``--scale 0.02`` takes a
+minute, to check that everything works.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Last, since in the checkout the package is not built.
+# The checkout comes last, because its package may not be built.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import openssl_tickets

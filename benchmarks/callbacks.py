@@ -1,4 +1,4 @@
-"""What one callback costs: resumptions with one of the two, against none in the same round."""
+"""What a callback costs: resumptions with callbacks, compared to none in the same round."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def report(folder: Path, scale: float) -> Iterator[str]:
         rows.append([name, "Python, against C", python, ""])
     yield (
         "## Callbacks\n\n"
-        f"TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times} for each row, against no "
-        "callback in the same round: medians (quartiles). `none again` shows what is chance.\n\n"
+        f"TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times} for each row, compared to no "
+        "callback in the same round: medians (quartiles). `none again` shows the noise.\n\n"
         + table(("library", "callbacks", "rate", "microseconds for a resumption"), rows)
     )

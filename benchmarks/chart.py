@@ -1,5 +1,5 @@
 """
-The page's one chart, drawn from the page's own table of handshakes.
+Draws the chart of the page, from the page's table of handshakes.
 
     python benchmarks/chart.py docs/evidence
 """
@@ -19,7 +19,7 @@ COLOURS = {"full": "#7a8ca3", "resumed": "#1f77b4"}
 
 
 def rows_of(page: str) -> dict[str, dict[str, list[float]]]:
-    """Returns the table's rows: a label, and for each kind of handshake [median, low, high]."""
+    """Returns the table's rows by their labels. Each handshake has [median, low, high]."""
     rows = {}
     for line in page.partition(f"{TABLE}\n")[2].strip().partition("\n\n")[0].splitlines()[2:]:
         library, callbacks, *cells = (cell.strip() for cell in line.strip("|").split("|"))
@@ -36,15 +36,15 @@ def rows_of(page: str) -> dict[str, dict[str, list[float]]]:
 
 
 def draw(folder: Path) -> None:
-    """Draws what ``benchmarks.md`` in *folder* says into ``benchmarks.svg`` beside it."""
+    """Draws ``benchmarks.svg`` in *folder* from the table in ``benchmarks.md``."""
     (folder / "benchmarks.svg").write_text(svg(rows_of((folder / "benchmarks.md").read_text())))
 
 
-WIDTH, ROW, BAR = 480, 60, 15  # of the picture, a row and a bar: a phone shows them at 3/4
+WIDTH, ROW, BAR = 480, 60, 15  # of the picture, a row and a bar. A phone shows 3/4 of the size.
 
 
 def svg(rows: dict[str, dict[str, list[float]]]) -> str:
-    """Returns the picture. Inside a page it takes the colours and the font of the theme."""
+    """Returns the picture. In a page it uses the theme's colours and font."""
     longest = max(row[handshake][0] for row in rows.values() for handshake in COLOURS)
     scale = (WIDTH - 70) / longest
     bars, names, values = [], [], []
@@ -54,7 +54,7 @@ def svg(rows: dict[str, dict[str, list[float]]]) -> str:
         bars.append(f'<rect x="{110 * place}" y="4" width="15" height="15" fill="{colour}"/>')
         names.append(f'<text x="{110 * place + 22}" y="17">{handshake}</text>')
         for number, row in enumerate(rows.values()):
-            median = row[handshake][0]  # as in the table, so that a test can compare them
+            median = row[handshake][0]  # a test compares it with the table
             y = 50 + ROW * number + (BAR + 1) * place
             bars.append(
                 f'<rect x="0" y="{y}" width="{median * scale:.1f}" height="{BAR}" fill="{colour}"/>'

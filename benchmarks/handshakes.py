@@ -1,9 +1,9 @@
 """
-Full handshakes and resumptions, against plain C on the same libssl.
+Full handshakes and resumptions, compared to plain C on the same libssl.
 
-Three kinds of certificates, with pyOpenSSL, the standard ``ssl`` and plain C, and with callbacks
-around the tickets that store and read 32 bytes: none, in C, and in Python. tlslite-ng shows what a
-TLS in pure Python costs.
+It measures three kinds of certificates with pyOpenSSL, the standard ``ssl`` and plain C. There are
+no callbacks, callbacks in C, or callbacks in Python. The callbacks store and read 32 bytes in the
+tickets. tlslite-ng shows the cost of TLS in pure Python.
 """
 
 from __future__ import annotations
@@ -63,20 +63,21 @@ PURE = Variant("tlslite-ng", "none", "full")
 
 
 WHY_SSL = (
-    "Why `ssl` is further behind plain C in resumptions than in full handshakes: CPython copies "
-    "the session that a client is given as `session=`, in each connection, through its encoding in "
-    "DER and back. `openssl_tickets.set_session` does not."
+    "`ssl` is further behind plain C in resumptions than in full handshakes. The reason: if a "
+    "client passes `session=`, CPython copies the session by encoding it in DER and decoding it, "
+    "for each connection. `openssl_tickets.set_session` does not do that."
 )
 
 
 def report(folder: Path, scale: float) -> Iterator[str]:
-    """Yields the page's sections; the chart is drawn from the first table."""
+    """Yields the page's sections. The chart is drawn from the first table."""
     yield (
         "## Handshakes\n\n"
-        "TLS 1.3 over memory, both sides in one thread. `full` and `resumed` are rates against the "
-        "full and the resumed handshakes of plain C without callbacks in the same round, and "
-        "`resumed / full` is within one row: medians (quartiles). The callbacks store and read 32 "
-        "bytes; a full handshake makes two tickets and a resumption one.\n\n" + WHY_SSL
+        "TLS 1.3 in memory, with both sides in one thread. `full` and `resumed` are rates, "
+        "compared to the full and the resumed handshakes of plain C without callbacks in the same "
+        "round. `resumed / full` compares the two rates of one row. The figures are medians "
+        "(quartiles). The callbacks store and read 32 bytes. A full handshake makes two tickets, "
+        "and a resumption makes one.\n\n" + WHY_SSL
     )
     for kind in KINDS:
         times = measure_kind(folder, kind, max(4, round(300 * scale)))
@@ -99,7 +100,7 @@ def measure_kind(folder: Path, kind: str, rounds: int) -> Times:
     for name, library in {**ON_LIBSSL, SET_SESSION: StandardSetSession}.items():
         for callbacks, install in CALLBACKS.items():
             if library is PlainC and install is python_callbacks:
-                continue  # they are handed a connection of Python's
+                continue  # the callbacks need a connection of Python
             made = library(certificates, install)
             if library is not PlainC:
                 _, server = made.handshake(made.session)
@@ -110,7 +111,7 @@ def measure_kind(folder: Path, kind: str, rounds: int) -> Times:
 
 
 def measure_pure(folder: Path, kind: str, rounds: int) -> Times:
-    """tlslite-ng beside plain C: so slow that it would take the caches of all others."""
+    """Measures tlslite-ng and plain C alone. tlslite-ng would disturb the caches of the others."""
     certificates = make_certificates(folder, kind)
     variants = dict(handshakes_of(PlainC(certificates), "plain C", "none", 20))
     variants.update(handshakes_of(TlsliteNg(certificates), "tlslite-ng", "none", 1))

@@ -1,8 +1,8 @@
 """
-What the imports cost.
+What the imports cost, each in a new interpreter.
 
-``import openssl_tickets`` beyond cffi's backend, and ``use_system_openssl()`` against a plain
-``import OpenSSL``, each in a new interpreter.
+It measures ``import openssl_tickets`` without cffi's backend, and compares ``use_system_openssl()``
+with a plain ``import OpenSSL``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN = "import OpenSSL"
 PUT = "use_system_openssl()"
 BOTH = "import openssl_tickets and use_system_openssl()"
 
-# What comes first and is not measured, and what is measured.
+# For each name: code that runs first and is not measured, and code that is measured.
 PROGRAMS = {
     BACKEND: ("import _cffi_backend", "import openssl_tickets"),
     PLAIN: ("", "import OpenSSL"),

@@ -1,4 +1,4 @@
-"""What the benchmarks have in C, compiled when they run: ticket callbacks, and whole handshakes."""
+"""The C code of the benchmarks: ticket callbacks and whole handshakes, compiled at run time."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ static int hold(void *server_ctx, void *client_ctx, void *session, int times)
 
 
 def compiled(name: str, cdef: str, source: str) -> Any:
-    """Returns the cffi module *name*, compiled against the libssl that this package uses."""
+    """Compiles the cffi module *name* for the libssl that this package uses, and returns it."""
     ffi = FFI()
     ffi.cdef(cdef)
     ffi.set_source(name, source, **openssl_flags())
@@ -168,5 +168,5 @@ def compiled(name: str, cdef: str, source: str) -> Any:
 
 @functools.cache
 def benchmark() -> Any:
-    """Returns the module of what is above."""
+    """Returns the module of the C code above."""
     return compiled("openssl_tickets_bench", CDEF, SOURCE)

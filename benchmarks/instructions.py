@@ -1,7 +1,8 @@
 """
-How many instructions a resumption takes, by callgrind's count, each kind in a process of its own.
+How many instructions a resumption takes, counted by callgrind.
 
-Unlike a clock it hardly depends on the machine's other work; but it knows nothing of caches.
+Each kind runs in a process of its own. Unlike a time, the count hardly depends on the machine's
+other work, but it does not show the effect of caches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Last, since in the checkout the package is not built.
+# The checkout comes last, because its package may not be built.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.handshakes import CALLBACKS
@@ -45,8 +46,8 @@ def report(folder: Path, scale: float) -> Iterator[str]:
             rows.append([library, callbacks, f"{one / 1e6:.3f}", f"{one / base:.4f}"])
     yield (
         "## Instructions\n\n"
-        f"What callgrind counts for one TLS 1.3 resumption (ECDSA), both sides: the mean of "
-        f"{many - FEW}. If the measured time grows more than the instructions do, the rest is "
+        f"The instructions of one TLS 1.3 resumption (ECDSA), both sides, counted by callgrind: "
+        f"the mean of {many - FEW}. If the time grows more than the instructions, the rest is "
         "cache misses: the handshake's cryptography pushes Python's code out of the processor's "
         "caches.\n\n"
         + table(("library", "callbacks", "million instructions", "against none"), rows)
@@ -54,7 +55,7 @@ def report(folder: Path, scale: float) -> Iterator[str]:
 
 
 def count(library: str, callbacks: str, times: int, server: Path) -> int:
-    """Returns what callgrind counts in a process that makes some resumptions."""
+    """Returns callgrind's count for a process that makes *times* resumptions."""
     process = subprocess.run(
         [
             *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),

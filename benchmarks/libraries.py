@@ -1,4 +1,4 @@
-"""The libraries that the benchmarks compare, each with handshakes over memory between two sides."""
+"""The libraries that the benchmarks compare. Each makes handshakes in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from openssl_tickets._adapters import to_ssl_ctx
 
 
 class Certificates(NamedTuple):
-    """Files with what the two sides show; *client* is None where the server asks for nothing."""
+    """The files of both sides. *client* is None if the server asks for no certificate."""
 
     server: Path
     ca: Path
@@ -52,7 +52,7 @@ Install = Callable[[Any], object]
 
 
 def nothing(context: Any) -> None:
-    """Leaves *context* as it is."""
+    """Does not change *context*."""
 
 
 class Library:
@@ -66,13 +66,14 @@ class Library:
         raise NotImplementedError
 
     def handshake(self, session: Any) -> tuple[Any, Any]:
-        """Shakes hands until the client has its tickets; returns client and server."""
+        """Does a handshake until the client has its tickets, and returns client and server."""
         raise NotImplementedError
 
     def seconds(self, session: Any, times: int) -> float:
         """
-        Returns how long one handshake takes, in the mean of *times*: a resumption of *session*, or
-        a full one for None.
+        Returns the mean time of a handshake in seconds, over *times* handshakes.
+
+        Each one resumes *session*. If that is None, it is a full handshake.
         """
         begin = perf_counter()
         for _ in range(times):
@@ -155,7 +156,7 @@ class Standard(Library):
 
 
 class StandardSetSession(Standard):
-    """``ssl``, with sessions that are offered by ``openssl_tickets.set_session``."""
+    """``ssl``, with sessions that ``openssl_tickets.set_session`` offers."""
 
     def __init__(self, certificates: Certificates, install: Install = nothing) -> None:
         super().__init__(certificates, install)
@@ -165,7 +166,7 @@ class StandardSetSession(Standard):
         self.session = session.copy()
 
     def handshake(self, session: Any) -> tuple[Any, Any]:
-        # A connection that is freed without a shutdown takes its session with it: a copy.
+        # A copy, because a connection that is freed without a shutdown spoils its session.
         return super().handshake(session.copy() if session is not None else None)
 
     def client(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, session: Any) -> Any:
@@ -206,7 +207,7 @@ class PlainC(Library):
 
 
 class TlsliteNg(Library):
-    """tlslite-ng: TLS in Python, and a session ticket's cryptography with it."""
+    """tlslite-ng: TLS in Python, including the cryptography of a session ticket."""
 
     def __init__(self, certificates: Certificates, install: Install = nothing) -> None:
         from tlslite.api import HandshakeSettings
@@ -254,7 +255,7 @@ class TlsliteNg(Library):
 
     @staticmethod
     def _drive(steps: list[Iterator[Any]]) -> None:
-        """Lets each of *steps* go on until it waits for the other, until all are done."""
+        """Runs *steps* in turn, each until it waits for the other, until all are done."""
         for _ in range(1000):
             for step in list(steps):
                 result = next(step, None)
@@ -270,7 +271,7 @@ ON_LIBSSL: dict[str, type[Library]] = {"plain C": PlainC, **LIBRARIES}
 
 
 def c_callbacks(context: Any) -> None:
-    """Sets the callbacks in C on *context*, of any library above that is on libssl."""
+    """Sets the callbacks in C on *context*, of any library above that uses libssl."""
     module = in_c.benchmark()
     is_pointer = isinstance(context, module.ffi.CData)
     pointer = context if is_pointer else to_ssl_ctx(context).pointer

@@ -1,4 +1,4 @@
-"""What the benchmarks share: rounds in which each variant has its turn, and ratios with spread."""
+"""What the benchmarks share: rounds with all variants, and ratios with their spread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def measure(variants: Mapping[Name, Callable[[], float]], rounds: int) -> dict[N
     """
     Calls each of *variants* once in each of the *rounds*, in random order.
 
-    A noisy machine slows all variants of a round alike, so what counts are the ratios within each
-    round. pyperf measures one command at a time: only the clock is shared with it.
+    A noisy machine slows all variants of a round alike, so only the ratios within a round count.
+    (pyperf cannot do this, because it measures one command at a time.)
 
     Returns:
-        What the variants returned, by name: seconds for one operation, say.
+        The results of the variants by name, for example seconds for one operation.
     """
     times: dict[Name, list[float]] = {name: [] for name in variants}
     gc.collect()
@@ -36,7 +36,7 @@ def measure(variants: Mapping[Name, Callable[[], float]], rounds: int) -> dict[N
 
 
 def ratios(dividends: list[float], divisors: list[float]) -> list[float]:
-    """Divides value by value, each by that of the same round."""
+    """Divides the values of each round by each other."""
     return [a / b for a, b in zip(dividends, divisors, strict=True)]
 
 
@@ -53,7 +53,7 @@ def spread(values: list[float], form: str) -> str:
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Returns a table in Markdown; all columns but the first are aligned to the right."""
+    """Returns a table in Markdown. All columns but the first are aligned to the right."""
     names = list(header)
     lines = [names, ["---"] + ["---:"] * (len(names) - 1), *(list(row) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,6 +1,7 @@
 """
-What a connection takes in memory: the servers of resumed handshakes, kept, each kind in processes
-of its own.
+How much memory a connection takes.
+
+Each kind runs in processes of its own, which keep the server's side of many resumed connections.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import psutil
 
-# Last, since in the checkout the package is not built.
+# The checkout comes last, because its package may not be built.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import in_c
@@ -45,9 +46,9 @@ def report(folder: Path, scale: float) -> Iterator[str]:
             rows.append([name, callbacks, spread, f"{median / base:.2f}"])
     yield (
         "## Memory\n\n"
-        f"What a process grows by for each of {number} servers' sides of resumed connections, "
-        f"their buffers included: median (lowest to highest) of {repeats} processes. `ssl` has "
-        "libssl free the buffers of a connection at rest (`SSL_MODE_RELEASE_BUFFERS`).\n\n"
+        f"How much a process grows for each of {number} resumed connections, counting the server's "
+        f"side with its buffers: median (lowest to highest) of {repeats} processes. `ssl` lets "
+        "libssl free the buffers of an idle connection (`SSL_MODE_RELEASE_BUFFERS`).\n\n"
         + table(("library", "callbacks", "KiB", "against plain C"), rows)
     )
 

@@ -1,9 +1,9 @@
 """
-What ticket keys of one's own cost, and whether threads get in each other's way.
+What a ring of ticket keys costs, and whether threads slow each other down.
 
-TLS 1.3 resumptions with libssl's own keys, with those of a ring (the key callback is in C), and
-with a key callback in Python that makes the same calls. Then handshakes in 2 threads on one context
-with a ring, against one thread; 2 processes show what the machine has to give.
+It measures TLS 1.3 resumptions with libssl's own keys, with those of a ring (its key callback is in
+C), and with a key callback in Python that makes the same calls. Then it compares handshakes in 2
+threads, on one context with a ring, with one thread. 2 processes show what the machine can do.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def python_key_callback() -> Callable[[Any], None]:
             cipher, lib.EVP_aes_256_cbc(), ffi.NULL, aes_key, iv, encrypt
         ) or not lib.EVP_MAC_CTX_set_params(mac, params):
             return -1
-        return 1 if encrypt else 2  # so that libssl sends another ticket, as it does on its own
+        return 1 if encrypt else 2  # 2 makes libssl send a new ticket, as it does with its own keys
 
     return lambda context: lib.install(ffi.cast("void *", to_ssl_ctx(context).pointer))
 
@@ -112,7 +112,7 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     yield (
         "## Ticket keys\n\n"
         f"Rate of TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times}: medians (quartiles). "
-        "`libssl's own again` shows what is chance.\n\n" + table(("library", "keys", "rate"), rows)
+        "`libssl's own again` shows the noise.\n\n" + table(("library", "keys", "rate"), rows)
     )
     rows = [
         row
@@ -122,10 +122,10 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     ]
     yield (
         "## Threads\n\n"
-        "Handshakes on one context with a derived ring and the rest of it, both sides in each "
-        f"thread; rate against one: medians (quartiles) of {thread_rounds} rounds. What Python "
-        "does between two calls into libssl takes the GIL.\n\n"
-        + table(("library", "handshakes", "in", "rate"), rows)
+        "Handshakes on one context with a derived ring, a purpose, a limit, the name binding and "
+        "counts. Each thread runs both sides. The rate is compared to one thread: medians "
+        f"(quartiles) of {thread_rounds} rounds. Between two calls into libssl, Python holds the "
+        "GIL.\n\n" + table(("library", "handshakes", "in", "rate"), rows)
     )
 
 
@@ -134,7 +134,7 @@ PURPOSE, LIMIT = b"members", 3600
 
 
 def set_all(context: Any, ring: TicketKeys) -> None:
-    """Sets all that servers set once; libssl must do what it says, in C."""
+    """Sets everything that a server sets once. All of it works in C."""
     openssl_tickets.set_ticket_keys(context, ring, PURPOSE)
     openssl_tickets.set_max_session_lifetime(context, LIMIT)
     openssl_tickets.set_server_name_binding(context, True)
@@ -195,7 +195,7 @@ def of_threads(
     variants = [
         LIBRARIES[library](certificates, lambda context: set_all(context, ring)) for _ in range(2)
     ]
-    # The one server's context for both; the clients have contexts and sessions of their own.
+    # Both threads share the server's context. The clients have their own contexts and sessions.
     variants[1].server_context = variants[0].server_context
     for variant in variants:
         if not is_resumed:
@@ -228,7 +228,7 @@ def of_threads(
 
 
 class Processes:
-    """Forked processes that each shake hands with the contexts that they have inherited."""
+    """Forked processes. Each makes handshakes with the contexts that it has inherited."""
 
     def __init__(self, variants: list[Library], number: int) -> None:
         self._number = number

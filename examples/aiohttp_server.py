@@ -1,5 +1,5 @@
 """
-An aiohttp server: run_app takes the context, and a request knows its connection.
+An aiohttp server. run_app takes the context, and a request has the connection.
 
     python aiohttp_server.py server.pem ca.pem --tickets 1 --revoked revoked.txt
 

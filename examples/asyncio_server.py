@@ -1,8 +1,8 @@
 """
 An asyncio server that sends its tickets with its first reply, and none in the handshake.
 
-A TLS 1.3 server sends tickets at the end of its handshake, unless told otherwise. A client that
-writes its request and leaves without reading them makes the server's write fail (EPIPE).
+By default, a TLS 1.3 server sends its tickets at the end of the handshake. If a client writes its
+request and leaves without reading them, the server's write fails (EPIPE).
 
     python asyncio_server.py server.pem ca.pem --revoked revoked.txt
 
@@ -41,18 +41,18 @@ async def main() -> None:
         host="127.0.0.1",
         port=options.port,
         ssl=context,
-        backlog=1024,  # 100 by itself: when hundreds come at once, some would wait for seconds
+        backlog=1024,  # with the default of 100, some of hundreds of clients would wait for seconds
     )
     print("Running on https://{}:{}".format(*server.sockets[0].getsockname()), flush=True)
     await stop.wait()
-    # No wait_closed(): from Python 3.12 on, that waits for all the clients to leave.
+    # No wait_closed(): from Python 3.12 on, it waits until all clients have left.
     server.close()
 
 
 async def handle(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tickets: int, revoked: Path
 ) -> None:
-    """Answers one request; it is no error when the client leaves before, or the server ends."""
+    """Answers one request. It is no error if the client leaves early or the server ends."""
     connection = writer.get_extra_info("ssl_object")
     with (
         contextlib.closing(writer),
@@ -60,11 +60,11 @@ async def handle(
     ):
         await reader.readuntil(b"\r\n\r\n")
         status, text = identity.reply(connection, revoked)
-        # In TLS 1.2 the ticket is a part of the handshake.
+        # In TLS 1.2, the ticket is part of the handshake.
         if status == HTTPStatus.OK and connection.version() == "TLSv1.3":
             for _ in range(tickets):
                 openssl_tickets.new_session_ticket(connection)
-        # The tickets go out ahead of what is written next.
+        # The server sends the tickets before the next data.
         writer.write(b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()))
         writer.write(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(text) + text)
         await writer.drain()

@@ -1,20 +1,22 @@
 """
-An FTPS server whose data connections must belong to their control connections, with pyftpdlib.
+An FTPS server that binds each data connection to its control connection, with pyftpdlib.
 
-An FTP client gets its files over a second connection, to a port that anybody else can connect to as
-well. With TLS the thief would need no password: in the control connection the client has logged in,
-in the data connection nobody asks. So the data connection must be resumed from a ticket of its own
-control connection. That a session was resumed says too little (a ticket of the thief's own control
-connection would do), so each ticket carries a token of the control connection that it is for.
+An FTP client gets its files over a second connection, the data connection. Anybody can connect to
+its port. The client logs in on the control connection, and the data connection asks for no
+password. So a thief who is first on the data port would get the file.
+
+To stop the thief, a data connection must resume a session of its own control connection. It is not
+enough that it resumes any session, because the thief may have a control connection too. So each
+ticket carries a token of its control connection, and the server compares the tokens.
 
     python ftps_server.py server.pem folder
 
     curl --cacert ca.pem --ssl-reqd ftp://localhost:2121/file ftp://localhost:2121/file
 
-curl asks for tickets in TLS 1.3 only; in TLS 1.2 it offers session ids, which say nothing of whose
-they are, so that its data connections are refused.
+curl asks for tickets in TLS 1.3 only. In TLS 1.2 it offers a session id, which carries no token, so
+the server refuses its data connections.
 
-It takes ``pip install pyftpdlib``, 2.1 or newer.
+It needs ``pip install pyftpdlib``, 2.1 or newer.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from openssl_tickets import (
-    SSL,  # ahead of pyftpdlib, which imports OpenSSL
+    SSL,  # before pyftpdlib, which imports OpenSSL
     ReceivedTicket,
     TicketReturn,
     get_session,
@@ -55,8 +57,8 @@ class DataHandler(TLS_DTPHandler):  # type: ignore[misc]
             self.close()
 
     def send(self, data: bytes) -> int:
-        # A file may be waiting to be sent when the client connects, and a write would shake hands
-        # by itself: it must not come before the decision above.
+        # A file may be ready before the client connects. A write would do the handshake by itself,
+        # and send the file before the decision above.
         return super().send(data) if self._ssl_established else 0
 
 
@@ -71,11 +73,11 @@ class ControlHandler(TLS_FTPHandler):  # type: ignore[misc]
     def secure_connection(self, ssl_context: SSL.Context) -> None:
         super().secure_connection(ssl_context)
         self.token = secrets.token_bytes(16)
-        if self._ssl_accepting:  # unless the client has left
+        if self._ssl_accepting:  # it is False if the client has left
             self.socket.set_app_data(self.token)
 
     def ftp_PROT(self, line: str) -> None:
-        # After PASV it would be too late for tls_data_required to stop a "PROT C".
+        # After PASV, tls_data_required could no longer stop a "PROT C".
         if line.upper() == "P":
             super().ftp_PROT(line)
         else:
@@ -83,13 +85,13 @@ class ControlHandler(TLS_FTPHandler):  # type: ignore[misc]
 
 
 def generate(connection: Any, data: None) -> bytes | None:
-    """A control connection has a token; a data connection renews a ticket, which keeps its own."""
+    """Returns the token of a control connection. A data connection has none: its ticket stays."""
     token: bytes | None = connection.get_app_data()
     return token
 
 
 def decrypt(connection: Any, ticket: ReceivedTicket, data: None) -> TicketReturn | None:
-    """A control connection begins with a full handshake, for tickets with its own token."""
+    """Lets a data connection resume. A control connection needs new tickets, for its own token."""
     return None if connection.get_app_data() is None else TicketReturn.IGNORE_RENEW
 
 
@@ -98,7 +100,7 @@ def server_context(certificate: Path) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.use_certificate_chain_file(str(certificate))
     context.use_privatekey_file(str(certificate))
-    # There is no other way to resume than with a ticket.
+    # Without a session cache, a client can resume only with a ticket.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_ticket_callback(generate, decrypt)
     return context

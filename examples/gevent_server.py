@@ -5,8 +5,8 @@ A gevent server for mutual TLS, with the policy of ``identity.py``.
 
     curl --cacert ca.pem --cert alice.pem https://localhost:4433 https://localhost:4433
 
-Callbacks run in the greenlet of their connection, in the middle of its handshake. They must not
-switch to another greenlet: no socket, no ``gevent.sleep()``.
+Callbacks run in the greenlet of their connection, during its handshake. They must not switch to
+another greenlet, so they must not use a socket or ``gevent.sleep()``.
 
 It needs ``pip install gevent``.
 """
@@ -27,11 +27,11 @@ import openssl_tickets
 
 class Handler(WSGIHandler):  # type: ignore[misc, unused-ignore]
     def get_environ(self) -> dict[str, Any]:
-        return {**super().get_environ(), "connection": self.socket}  # for the application
+        return {**super().get_environ(), "connection": self.socket}  # the application needs it
 
     def handle_one_request(self) -> Any:
         result = super().handle_one_request()
-        if result is None:  # It was the last one. gevent only closes the socket.
+        if result is None:  # it was the last request, and gevent would only close the socket
             connection: Any = self.socket
             connection.settimeout(10)
             with contextlib.suppress(OSError, ValueError):

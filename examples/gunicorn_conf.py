@@ -1,11 +1,11 @@
 """
-Clients of gunicorn are resumed: ticket keys for all of its contexts and all of its workers.
+The same ticket keys for all contexts and workers of gunicorn, so that clients can resume.
 
     gunicorn --config gunicorn_conf.py --certfile server.pem --keyfile server.pem application:app
 
-gunicorn's sync and gthread workers make a context for each connection, and each context of libssl
-makes up ticket keys of its own: no ticket is ever good. These keys are made once, before gunicorn
-forks its workers.
+gunicorn's sync and gthread workers make a new context for each connection. libssl gives each
+context its own random ticket keys, so no ticket could ever be used. The keys in this file are made
+once, before gunicorn forks its workers.
 """
 
 import secrets

@@ -1,18 +1,18 @@
 """
-Who a client is: read from its certificate once, kept in its tickets, refused when revoked.
+A policy that puts a client's identity into its tickets, and refuses revoked clients.
 
-This is what the servers in this folder share, those on ``ssl`` and the one on pyOpenSSL. A client
-shows its certificate in a full handshake. Its identity, here the certificate's SHA-256, goes into
-its tickets as their application data, and comes back with the next connection: who a client is has
-to be found out only once. (The certificate itself comes back as well, but not what a database, say,
-had to tell of it.)
+The servers in this folder share it, those on ``ssl`` and the one on pyOpenSSL. A client shows its
+certificate in a full handshake. Its identity, here the certificate's SHA-256, goes into its tickets
+as their application data, and comes back with the next connection. So a server has to look up a
+client only once. (A ticket carries the certificate too, but not what a database says about it.)
 
-In a resumption the client shows no certificate, and nobody asks its authority: a ticket is good for
-hours, and brings the next one. So ``decrypt`` looks at who has been revoked since.
+In a resumption the client shows no certificate, and the server does not verify one. A ticket is
+good for hours, and each resumption brings a new ticket. So ``decrypt`` checks whether the client
+has been revoked since.
 
-It asks ``openssl_tickets.session_reused(connection)``, which is the same for both libraries. The
-connections' own ``session_reused`` is not: it is an attribute in ``ssl`` and a method, so always
-true, in pyOpenSSL.
+The policy calls ``openssl_tickets.session_reused(connection)``, which is the same for both
+libraries. The connections' own ``session_reused`` is an attribute in ``ssl`` and a method in
+pyOpenSSL. A method without a call is always true.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """Reads the command line, which is the same for all of the servers."""
+    """Reads the command line, which is the same for all servers."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +60,7 @@ def server_context(certificate: Path, client_ca: Path, revoked: Path) -> ssl.SSL
 def prepare(
     context: ssl.SSLContext, certificate: Path, client_ca: Path, revoked: Path
 ) -> ssl.SSLContext:
-    """Does the same to a context of the caller's, gevent's for example."""
+    """Prepares the caller's own context in the same way, gevent's for example."""
     context.load_cert_chain(certificate)
     context.load_verify_locations(client_ca)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -69,34 +69,35 @@ def prepare(
 
 
 def generate(connection: Connection, revoked: Path) -> bytes | None:
-    """A ticket is about to be made: it is to carry the client's identity."""
+    """Returns the client's identity, for the ticket that the server is about to make."""
     if openssl_tickets.session_reused(connection):
-        return None  # it carries what the ticket before it did
-    # connection.getpeercert() is of no use here: for ssl, the handshake is not over yet.
+        return None  # the new ticket keeps the data of the one before
+    # connection.getpeercert() does not work here, because for ssl the handshake is not over yet.
     return of_certificate(connection).encode()
 
 
 def decrypt(connection: Connection, ticket: ReceivedTicket, revoked: Path) -> TicketReturn | None:
     """
-    A ticket came back: may it be used?
+    Decides whether a ticket that came back may be used.
 
-    IGNORE_RENEW leads to a full handshake, in which the client shows a certificate again. If it is
-    still the revoked one, reply() refuses it there. ABORT would do for that client, but it would
-    also lock out one that has a new certificate by now, for as long as it keeps the old ticket.
+    IGNORE_RENEW leads to a full handshake, in which the client shows a certificate again. If that
+    is still the revoked one, reply() refuses the client. ABORT would also lock out a client that
+    has a new certificate, as long as it keeps the old ticket.
     """
-    # It has no application data if it is none of ours; it is empty if it is older than this policy.
+    # The data is None if the ticket is not from this server, and empty if it is older than this
+    # policy.
     if ticket.appdata and is_welcome(ticket.appdata.decode(), revoked):
         return None
     return TicketReturn.IGNORE_RENEW
 
 
 def reply(connection: Connection, revoked: Path) -> tuple[HTTPStatus, bytes]:
-    """What a client is told, once the handshake is done: who it is, and how that is known."""
+    """Returns the answer to a client after the handshake: its identity, and where that is from."""
     if openssl_tickets.session_reused(connection):
         identity, source = of_ticket(connection), "ticket"
     else:
         identity, source = of_certificate(connection), "certificate"
-    # The certificate authority still vouches for a revoked client: this is where it ends.
+    # The certificate of a revoked client is still valid for ssl, so the client is refused here.
     if not is_welcome(identity, revoked):
         refusal = f"{identity} is revoked\n" if identity else "no identity\n"
         return HTTPStatus.FORBIDDEN, refusal.encode()
@@ -104,18 +105,23 @@ def reply(connection: Connection, revoked: Path) -> tuple[HTTPStatus, bytes]:
 
 
 def of_certificate(connection: Connection) -> str:
-    """Returns the identity in the client's certificate; "" if it has shown none."""
+    """Returns the identity in the client's certificate, or "" if there is no certificate."""
     session = openssl_tickets.get_session(connection)
     certificate = session.peer_certificate_der if session is not None else None
     return hashlib.sha256(certificate).hexdigest() if certificate is not None else ""
 
 
 def of_ticket(connection: Connection) -> str:
-    """Returns the identity that the ticket carried from which *connection* was resumed."""
+    """Returns the identity in the ticket that *connection* was resumed from."""
     session = openssl_tickets.get_session(connection)
     return session.ticket_appdata.decode() if session is not None else ""
 
 
 def is_welcome(identity: str, revoked: Path) -> bool:
-    """Whether *identity* may come in. Nobody without one may; without the file this raises."""
+    """
+    Whether *identity* may come in. An empty identity may not.
+
+    Raises:
+        OSError: the file of revoked identities cannot be read. So nobody comes in.
+    """
     return identity not in ["", *revoked.read_text().split()]

@@ -6,16 +6,16 @@ A mitmproxy addon that shows session tickets, and controls them on both sides of
     curl --proxy localhost:8080 --insecure https://localhost:4433 --next \\
          --proxy localhost:8080 --insecure https://localhost:4433
 
-``run`` puts mitmproxy on the system's libssl. What the addon does is set by three options, as in
+``run`` moves mitmproxy to the system's libssl. Three options control the addon, for example
 ``--set tickets=1``:
 
     tickets           how many tickets a client gets after a full handshake (2)
     tickets_accept    whether clients may resume with them (true)
     tickets_upstream  whether the proxy resumes its own connections to servers (false)
 
-With mitmproxy's option ``request_client_cert`` the addon leaves the side of the clients alone.
+With mitmproxy's option ``request_client_cert``, the addon does not control the clients' tickets.
 
-It takes mitmproxy 12 or newer: ``pip install mitmproxy``.
+It needs mitmproxy 12 or newer: ``pip install mitmproxy``.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ KEPT = 4  # sessions for each server
 
 class Tickets:
     def __init__(self) -> None:
-        # A session is kept for the context that received it, and for the server: a resumption
-        # verifies nothing, so it must not be offered with another context, or to another server.
+        # Sessions are kept by context and by server. A resumption verifies nothing, so a session
+        # must never be offered with another context or to another server.
         self.sessions: weakref.WeakKeyDictionary[Any, dict[Any, list[Session]]] = (
             weakref.WeakKeyDictionary()
         )
@@ -48,14 +48,14 @@ class Tickets:
         loader.add_option("tickets_accept", bool, True, "Whether clients may resume.")
         loader.add_option("tickets_upstream", bool, False, "Whether to resume at servers.")
 
-    # Between the client and the proxy, which is the server here.
+    # From the client to the proxy. Here the proxy is the server.
 
     def tls_start_client(self, data: Any) -> None:
         connection = self.make(data, "tls_start_client")
         if data.is_dtls or ctx.options.request_client_cert:
-            return  # certificates would need set_session_id, and it is too late to call that
+            return  # client certificates need set_session_id, and it is too late for that
         context = connection.get_context()
-        if context not in self.prepared:  # mitmproxy shares contexts among connections
+        if context not in self.prepared:  # several connections share a context
             self.prepared.add(context)
             openssl_tickets.set_session_ticket_callback(context, decrypt=self.decrypt)
         openssl_tickets.set_num_tickets(connection, ctx.options.tickets)
@@ -75,7 +75,7 @@ class Tickets:
             name = data.context.client.sni or "no name"
             logging.info("client of %s: %s", name, how(data.ssl_conn))
 
-    # Between the proxy, which is the client here, and the server.
+    # From the proxy to the server. Here the proxy is the client.
 
     def tls_start_server(self, data: Any) -> None:
         connection = self.make(data, "tls_start_server")
@@ -88,7 +88,7 @@ class Tickets:
         self.servers[connection] = server = (data.conn.address, data.conn.sni)
         kept = self.sessions[context][server]
         if ctx.options.tickets_upstream and kept:
-            openssl_tickets.set_session(connection, kept.pop())  # each is offered once
+            openssl_tickets.set_session(connection, kept.pop())  # each session is offered once
 
     def keep(self, connection: Any, session: Session, data: object) -> None:
         server = self.servers[connection]
@@ -107,7 +107,7 @@ class Tickets:
             logging.info("server %s: %s", data.conn.sni, how(data.ssl_conn))
 
     def make(self, data: Any, hook: str) -> Any:
-        """Has mitmproxy make the connection now: by itself it would do so after this addon."""
+        """Makes the connection now. mitmproxy would make it only after this addon."""
         getattr(ctx.master.addons.get("tlsconfig"), hook)(data)
         return data.ssl_conn
 

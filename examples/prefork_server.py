@@ -1,13 +1,13 @@
 """
-A preforking server: each worker is a process of its own, and all of them have the same ticket keys.
+A preforking server whose workers share their ticket keys. Each worker is a process of its own.
 
     python prefork_server.py server.pem --workers 4 --shared-keys
 
     curl --cacert ca.pem https://localhost:4433 --next --cacert ca.pem https://localhost:4433
 
-Each worker makes its own context, as real servers do. Without --shared-keys its libssl makes up
-keys of its own, and a client is resumed only where it meets the very worker that it met before. A
-worker that dies is replaced, and the new one has the keys, too.
+Each worker makes its own context, as real servers do. Without --shared-keys, each context has its
+own random keys, and a client can resume only if it reaches the same worker again. If a worker dies,
+a new worker with the same keys replaces it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ STOP = (signal.SIGINT, signal.SIGTERM)
 
 def shared_keys() -> openssl_tickets.TicketKeys:
     """
-    Returns the keys, which are to be made before the workers are.
+    Returns the keys. Call it before the workers are forked.
 
-    A ring is a process's own after the fork, and what one worker changes does not come to the
-    others. These follow from a secret and the clock, so all workers go on to the next key at the
-    same time, without a word between them; the secret is known to nobody else, and gone with them.
+    After a fork, each worker has its own copy of the ring, and cannot change the copies of the
+    others. But these keys follow from a secret and the clock. So all workers change to the next key
+    at the same time. Only these processes know the secret, and it ends with them.
     """
     lifetime = openssl_tickets.get_session_timeout(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     return openssl_tickets.TicketKeys.derived(os.urandom(32), PERIOD, lifetime)
@@ -46,7 +46,7 @@ def shared_keys() -> openssl_tickets.TicketKeys:
 def work(
     name: str, listener: socket.socket, certificate: Path, keys: openssl_tickets.TicketKeys | None
 ) -> None:
-    """Serves one client after the other until SIGTERM; then says how many it has resumed."""
+    """Serves one client after the other until SIGTERM. Then it prints how many it resumed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     if keys is not None:
@@ -55,7 +55,7 @@ def work(
     try:
         while True:
             plain, _ = listener.accept()
-            # A client that says nothing, or no TLS, or leaves early is not to stop us.
+            # The server goes on if a client is silent, speaks no TLS, or leaves early.
             with plain, contextlib.suppress(OSError):
                 plain.settimeout(10)
                 with context.wrap_socket(plain, server_side=True) as connection:
@@ -81,12 +81,12 @@ def reply(connection: ssl.SSLSocket, name: str) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line in one piece: all processes write to the same place."""
+    """Prints a line in one piece, because all processes write to the same file."""
     print(f"{text}\n", end="", flush=True)
 
 
 def start_worker(serve: Callable[[], None]) -> int:
-    """Forks a process that does nothing but *serve*; returns its id."""
+    """Forks a process that only calls *serve*, and returns its id."""
     process = os.fork()
     if process == 0:
         status = 1
@@ -98,7 +98,7 @@ def start_worker(serve: Callable[[], None]) -> int:
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(status)  # not sys.exit(): what comes after is for the parent to do
+            os._exit(status)  # not sys.exit(), which would run the parent's code
     return process
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", options.port), backlog=100) as listener:
 
         def start(name: str) -> None:
-            # Told to end here, we would not know of the new worker.
+            # A signal here would end this process before it knows the id of the new worker.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
             serve = partial(work, name, listener, options.certificate, keys)
             workers[start_worker(serve)] = name
@@ -130,7 +130,7 @@ def main() -> None:
             while True:
                 name = workers.pop(os.wait()[0])
                 say(f"{name} has died, and is replaced")
-                time.sleep(0.1)  # one that cannot start at all is not to keep us busy
+                time.sleep(0.1)  # in case that no worker can start
                 start(name)
         finally:
             for number in STOP:

@@ -16,11 +16,11 @@ import threading
 import traceback
 from pathlib import Path
 
-from openssl_tickets import SSL  # isort: skip  (ahead of whatever imports OpenSSL)
+from openssl_tickets import SSL  # isort: skip  (before anything imports OpenSSL)
 
 import identity
 
-TIMEOUT = 10  # seconds, for each step of the handshake too
+TIMEOUT = 10  # seconds for each read, also in the handshake
 
 
 def server_context(certificate: Path, client_ca: Path, revoked: Path) -> SSL.Context:
@@ -30,7 +30,8 @@ def server_context(certificate: Path, client_ca: Path, revoked: Path) -> SSL.Con
     context.use_privatekey_file(str(certificate))
     context.load_verify_locations(str(client_ca))
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    # With client certificates libssl asks for one, and resumes only tickets that have the same.
+    # With client certificates, libssl needs a session id context. It resumes only tickets with the
+    # same one.
     context.set_session_id(b"pyopenssl_server")
     context.set_session_ticket_callback(identity.generate, identity.decrypt, revoked)
     return context
@@ -38,7 +39,7 @@ def server_context(certificate: Path, client_ca: Path, revoked: Path) -> SSL.Con
 
 def serve(context: SSL.Context, plain: socket.socket, revoked: Path) -> None:
     """Answers one request."""
-    # Not settimeout(): pyOpenSSL would raise WantReadError instead of waiting.
+    # Not settimeout(), because pyOpenSSL would raise WantReadError instead of waiting.
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", TIMEOUT, 0))
     connection = SSL.Connection(context, plain)
     connection.set_accept_state()
@@ -54,9 +55,9 @@ def serve(context: SSL.Context, plain: socket.socket, revoked: Path) -> None:
             connection.sendall(b"Connection: close\r\n\r\n" + text)
             connection.shutdown()
         except SSL.Error:
-            pass  # it has no certificate, or has left
+            pass  # the client has no certificate, or has left
         except Exception:
-            traceback.print_exc()  # the policy cannot be asked, so nobody gets in
+            traceback.print_exc()  # the policy failed, so the client does not come in
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ def main() -> None:
         print("Running on https://{}:{}".format(*listener.getsockname()), flush=True)
         while True:
             plain, _ = listener.accept()
-            # A client that is slow, or says nothing, keeps nobody else waiting.
+            # With a thread for each, a slow client does not make the others wait.
             threading.Thread(
                 target=serve, args=(context, plain, options.revoked), daemon=True
             ).start()

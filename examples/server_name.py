@@ -1,10 +1,10 @@
 """
-A server with several names, each of whose tickets is good for its own name only.
+A server with several names. A ticket for one of them is good only for that name.
 
-libssl resumes a client under any name: with a ticket that it got from one it would come in at the
-other, where its certificate might have been asked for. (In TLS 1.2 it would even come in under a
-name that there is not.) With the server name binding a ticket is ignored if it was issued for
-another name (the SNI) than the client asks for now.
+Without the binding, libssl resumes a client under any name. A client could use a ticket from one
+name at another name, which may ask for a client certificate. (In TLS 1.2 it could even use a name
+that the server does not have.) With the server name binding, the server ignores a ticket if the
+client asks for another name (SNI) than the ticket was issued for.
 
     python server_name.py a.example=a.pem b.example=b.pem
 
@@ -27,7 +27,7 @@ import openssl_tickets
 
 
 def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
-    """Returns the context of the first name, which switches to those of the others."""
+    """Returns the context of the first name. It switches to the contexts of the other names."""
     contexts = {}
     for name, certificate in certificates.items():
         contexts[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -35,7 +35,7 @@ def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
     first = next(iter(contexts.values()))
 
     def switch(connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
-        # To a client that names nobody, the server is the first.
+        # A client that asks for no name gets the first one.
         context = first if name is None else contexts.get(name.lower())
         if context is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
@@ -43,8 +43,9 @@ def server_context(certificates: dict[str, str]) -> ssl.SSLContext:
         return None
 
     first.sni_callback = switch
-    # It is the first context that counts, also after a switch, and so do its ticket keys, callbacks
-    # and number of tickets. But nobody's certificate is asked for, whatever the others say.
+    # Set the binding on the first context. Its ticket keys, callbacks and number of tickets hold
+    # also after a switch. So does its verify mode: if it asks for no client certificate, no name
+    # does.
     openssl_tickets.set_server_name_binding(first, True)
     return first
 

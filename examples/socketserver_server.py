@@ -1,5 +1,5 @@
 """
-A threaded server of the standard library: http.server, which is a socketserver.
+A threaded server of the standard library: http.server, which builds on socketserver.
 
     python socketserver_server.py server.pem ca.pem --tickets 1 --revoked revoked.txt
 
@@ -23,7 +23,7 @@ import openssl_tickets
 
 
 class Server(ThreadingHTTPServer):
-    """A server for mutual TLS; what is here would be the same for a plain ThreadingTCPServer."""
+    """A server for mutual TLS. A plain ThreadingTCPServer needs the same methods."""
 
     def __init__(self, port: int, context: ssl.SSLContext, revoked: Path) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -32,22 +32,22 @@ class Server(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         plain, address = super().get_request()
-        # The handshake is for the connection's own thread. Here one client that is slow, or says
-        # nothing, would keep all the others waiting.
+        # The connection's own thread does the handshake. If it were done here, a slow client would
+        # make all others wait.
         connection = self.context.wrap_socket(
             plain, server_side=True, do_handshake_on_connect=False
         )
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
-        # socketserver only closes the socket, and to the client that looks like a cut connection.
+        # socketserver only closes the socket, which looks like a broken connection to the client.
         with contextlib.suppress(OSError, ValueError):
             request.unwrap()
         super().shutdown_request(request)
 
 
 class Handler(BaseHTTPRequestHandler):
-    timeout = 10  # seconds, for each step of the handshake too
+    timeout = 10  # seconds for each step, also in the handshake
     server: Server
     connection: ssl.SSLSocket
 

@@ -1,13 +1,13 @@
 """
-A uvicorn server: a factory hands it the context, and a protocol hands the connection to the app.
+A uvicorn server. A factory passes the context to it, and a protocol the connection to the app.
 
     python uvicorn_server.py server.pem ca.pem --tickets 1 --revoked revoked.txt
 
     curl --cacert ca.pem --cert alice.pem -H "Connection: close" \\
         https://localhost:4433 https://localhost:4433
 
-It takes uvicorn 0.47 or newer; for an older one, see main(). Each worker process has ticket keys of
-its own: with ``workers=4``, three tickets out of four lead to a full handshake.
+It needs uvicorn 0.47 or newer. For an older one, see main(). Each worker process has its own ticket
+keys: with ``workers=4``, three out of four tickets lead to a full handshake.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import openssl_tickets
 
 class Protocol(H11Protocol):
     """
-    Shows applications their connection, as ``scope["state"]["ssl_object"]``.
+    Passes the connection to the application, as ``scope["state"]["ssl_object"]``.
 
     In Starlette and FastAPI it is ``request.state.ssl_object``. uvicorn itself tells applications
-    nothing of TLS (ASGI's TLS extension is not in it yet). What it has for them is the state, a
-    copy of which goes into every scope, those of websockets too; here each connection gets one of
-    its own. A dict of identities by client address would not do: the callbacks get an SSLObject,
-    which knows no address. HttpToolsProtocol can be extended in the same way.
+    nothing about TLS, because it does not have ASGI's TLS extension yet. It puts a copy of the
+    state into every scope, also of websockets, and this class gives each connection its own state.
+    A dict of identities by client address would not work, because the callbacks get an SSLObject,
+    which has no address. HttpToolsProtocol can be extended in the same way.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

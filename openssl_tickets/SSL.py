@@ -18,7 +18,7 @@ from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
 use_system_openssl()
 
-import OpenSSL.SSL  # noqa: E402 (only now, on the system's libssl)
+import OpenSSL.SSL  # noqa: E402 (after use_system_openssl, so that it uses the system's libssl)
 
 if TYPE_CHECKING:
     # mypy keeps the first of several imports of a name, and pyright the last.
@@ -39,7 +39,7 @@ __all__ = list(OpenSSL.SSL.__all__)
 
 
 def __getattr__(name: str) -> Any:
-    # What OpenSSL.SSL has and does not list in its __all__.
+    # OpenSSL.SSL has names that its __all__ does not list.
     return getattr(OpenSSL.SSL, name)
 
 

@@ -1,12 +1,12 @@
 """
 Full control of TLS session tickets, through the system's libssl.
 
-Every function takes the contexts and connections that a program already has: pyOpenSSL's, or those
-of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for ``OpenSSL.SSL`` with
-the same operations as methods.
+Every function takes the contexts and connections that your program already has. They can be
+pyOpenSSL's or those of the standard library's ``ssl``. :mod:`openssl_tickets.SSL` is a drop-in for
+``OpenSSL.SSL`` with the same operations as methods.
 
-(PYTEST_DONT_REWRITE: pytest rewrites the asserts of packages that have a plugin, and warns of those
-that are imported before it, as this one is by ``python -m openssl_tickets run -m pytest``.)
+(PYTEST_DONT_REWRITE: pytest rewrites the asserts of a package that has a plugin. It warns if the
+package was imported before pytest started, as in ``python -m openssl_tickets run -m pytest``.)
 """
 
 from openssl_tickets._core.client_sessions import resume_sessions
@@ -53,7 +53,7 @@ from openssl_tickets._system_openssl.stand_in import use_system_openssl
 if not _lib.openssl_tickets_init():
     raise MemoryError("pthread_atfork failed")
 
-# The only place that states it: pyproject.toml reads it here, without an import.
+# The only place that states the version. pyproject.toml reads it from here, without an import.
 __version__ = "0.1.0"
 
 __all__ = [

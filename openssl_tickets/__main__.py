@@ -13,7 +13,7 @@ from openssl_tickets._cli.output import complain, printing
 from openssl_tickets._cli.parser import PROGRAM, Parser
 from openssl_tickets._native.errors import LibraryMismatchError
 
-# Each module is imported only when its command is run: they need more than --help does.
+# A command's module is imported only when the command runs, because --help needs much less.
 _COMMANDS = {
     "demo": "show each feature with a pyOpenSSL server and openssl s_client",
     "doctor": "print which libssl each library uses, and what to do",
@@ -24,10 +24,10 @@ _COMMANDS = {
     "inspect": "print what a session file holds, but not its secrets",
 }
 
-# Those that know what it means if their output cannot be written.
+# These commands handle an output that cannot be written themselves.
 _OWN_OUTPUT = ("run", "serve", "keys")
 
-_INTERRUPTED = 130  # what a shell says of a program that SIGINT has ended
+_INTERRUPTED = 130  # the status that a shell reports for a program that SIGINT has ended
 
 _EXAMPLES = """\
 examples:
@@ -50,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     try:
         command = importlib.import_module(f"openssl_tickets._cli.{name}").main
-    except (ImportError, LibraryMismatchError) as error:  # of pyOpenSSL, which the demo needs
+    except (ImportError, LibraryMismatchError) as error:  # the demo needs pyOpenSSL
         complain(error)
         return 1
-    if name == "run":  # what the program raises is the program's
+    if name == "run":  # the program's own exceptions pass through, KeyboardInterrupt too
         return int(command(rest))
     try:
         if name in _OWN_OUTPUT:
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def script() -> int:
-    """Is what ``openssl-tickets`` runs: the same as ``python -m openssl_tickets``."""
-    # Python has put the script's folder there; `run -m` looks for modules in the current one.
+    """Runs the console script ``openssl-tickets`` like ``python -m openssl_tickets``."""
+    # Python has put the script's folder first. `run -m` looks for modules in the current folder.
     if not getattr(sys.flags, "safe_path", sys.flags.isolated):
         sys.path[0] = os.getcwd()
     return main(sys.argv[1:])

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def needs_extra(extra: str, *modules: str) -> Iterator[None]:
     """
-    Imports what the *extra* of this package brings.
+    A context for imports that need an *extra* of this package.
 
     Raises:
-        ModuleNotFoundError: one of the top-level *modules* is not installed; the message says what
-            to install.
+        ModuleNotFoundError: one of the top-level *modules* is not installed. The message names the
+            extra to install.
     """
     try:
         yield

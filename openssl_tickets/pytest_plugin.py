@@ -1,9 +1,8 @@
 """
-The types of the fixtures for interop tests of TLS servers with the real ``openssl s_client``.
+The types of the pytest fixtures, which test a TLS server with the real ``openssl s_client``.
 
-pytest finds the fixtures if openssl_tickets is installed. It imports neither pyOpenSSL nor ``ssl``
-until a test uses one. The fixtures are in ``_openssl_tickets_pytest``, which pytest can load
-without this package.
+pytest finds the fixtures if openssl_tickets is installed. It imports this package only when a test
+uses a fixture. The fixtures themselves are in ``_openssl_tickets_pytest``.
 """
 
 from __future__ import annotations
@@ -39,24 +38,46 @@ __all__ = [
 
 class SClientFactory:
     """
-    Connections of ``openssl s_client`` to 127.0.0.1.
+    Connects ``openssl s_client`` to servers on 127.0.0.1. The ``s_client`` fixture returns one.
 
-    They take the arguments of :func:`openssl_tickets.s_client.run` and
-    :class:`openssl_tickets.s_client.SClient`: ``tickets``, ``send``, ``wait_for``, ``check``,
-    ``sess_in``, ``sess_out``, ``tls_version``, ``ca_file``, ``timeout`` (10 seconds) and so on.
+    Call the object to make a whole connection, or call :meth:`connect` to make one in steps.
     """
 
     def __init__(self) -> None:
         self._exits = contextlib.ExitStack()
 
     def __call__(self, server: TLSServer | int, **options: Unpack[RunOptions]) -> SClientResult:
-        """Makes one connection to *server*, or to a port, and returns what s_client saw."""
+        """
+        Makes one connection and returns what s_client saw.
+
+        Args:
+            server: a :class:`TLSServer`, or a port on 127.0.0.1.
+            options: the keyword arguments of :func:`openssl_tickets.s_client.run`: ``tickets``,
+                ``send``, ``wait_for``, ``check``, ``sess_in``, ``sess_out``, ``tls_version``,
+                ``ca_file``, ``timeout`` (10 seconds by default) and so on.
+
+        Raises:
+            TypeError, ValueError, SClientError, OSError: as :func:`openssl_tickets.s_client.run`
+                does.
+        """
         from openssl_tickets.s_client import run
 
         return run(HOST, _port(server), **options)
 
     def connect(self, server: TLSServer | int, **options: Unpack[SClientOptions]) -> SClient:
-        """Starts a connection in steps. It is closed at the end of the test at the latest."""
+        """
+        Starts a connection, and returns it for further steps.
+
+        It is closed at the end of the test if it is still open.
+
+        Args:
+            server: a :class:`TLSServer`, or a port on 127.0.0.1.
+            options: the keyword arguments of :class:`openssl_tickets.s_client.SClient`.
+
+        Raises:
+            TypeError, ValueError, SClientError, OSError: as
+                :class:`openssl_tickets.s_client.SClient` does.
+        """
         from openssl_tickets.s_client import SClient
 
         client = SClient(HOST, _port(server), **options)
@@ -64,14 +85,14 @@ class SClientFactory:
         return client
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections that :meth:`connect` started."""
         self._exits.close()
 
 
 def _close(client: SClient) -> None:
     from openssl_tickets.s_client import SClientTimeout
 
-    with contextlib.suppress(SClientTimeout):  # it is gone, but not by itself
+    with contextlib.suppress(SClientTimeout):  # close() has killed the program
         client.close()
 
 

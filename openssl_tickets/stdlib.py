@@ -20,8 +20,9 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
 
     Without it, a connection of ``ssl`` raises an ``ssl.SSLError``, and the callback's exception
     goes to ``sys.unraisablehook``. With it, the method that was running raises the callback's
-    exception: ``do_handshake``, ``recv``, ``send`` and the like, and ``accept`` or ``wrap_socket``
-    if they do the handshake. An ``asyncio`` server passes it to the event loop's exception handler.
+    exception. Such methods are ``do_handshake``, ``recv``, ``send`` and the like, and ``accept`` or
+    ``wrap_socket`` if they do the handshake. An ``asyncio`` server passes the exception to the
+    event loop's exception handler.
 
     It affects connections that are made later. They belong to a subclass of the context's
     ``sslsocket_class`` and ``sslobject_class``. A second call does nothing.
@@ -30,8 +31,8 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
         context: an ``ssl.SSLContext``.
 
     Raises:
-        TypeError: *context* is not one, or is eventlet's, whose connections are always of
-            eventlet's own class.
+        TypeError: *context* is not an ``ssl.SSLContext``; or it is eventlet's, whose connections
+            always have eventlet's own class.
 
     Example::
 
@@ -52,16 +53,16 @@ def raise_callback_errors(context: ssl.SSLContext) -> None:
         setattr(context, attribute, _raising(getattr(context, attribute)))
 
 
-# What calls libssl; the other methods of the two classes call these.
+# The methods that call libssl. The other methods of the two classes call these.
 _METHODS = ("do_handshake", "read", "write", "send", "unwrap", "verify_client_post_handshake")
 
 
-# The subclass of each class, for as long as a context or a connection has it.
+# From each class to its subclass, while a context or a connection uses the subclass.
 _subclasses: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
 
 def _raising(plain: Any) -> Any:
-    """Returns the subclass of *plain* whose methods raise the exceptions of callbacks."""
+    """Returns a subclass of *plain* whose methods raise the exceptions of callbacks."""
     if hasattr(plain, "_keep_callback_exception"):
         return plain
     subclass = _subclasses.get(plain)
@@ -75,7 +76,7 @@ def _raising(plain: Any) -> Any:
 
 
 def _keep_callback_exception(connection: Any, exception: BaseException) -> None:
-    """Keeps *exception* for the method of *connection* that has called libssl."""
+    """Keeps *exception* until the method of *connection* that called libssl can raise it."""
     unraised = vars(connection).get(_UNRAISED)
     if unraised is None:
         vars(connection)[_UNRAISED] = Unraised(connection, exception)
@@ -83,8 +84,8 @@ def _keep_callback_exception(connection: Any, exception: BaseException) -> None:
         unraised.exceptions.append(exception)
 
 
-# The attribute in which a connection keeps the exceptions of its callbacks. They are not kept by
-# thread, because a thread may serve several connections in turn, as with greenlets.
+# A connection keeps the exceptions of its callbacks in this attribute. A thread cannot keep them,
+# because one thread may switch between several connections, as with greenlets.
 _UNRAISED = "_openssl_tickets_unraised"
 
 
@@ -92,12 +93,12 @@ def _runs_callback(connection: Any) -> bool:
     try:
         return bool(is_asked(to_ssl(connection)))
     except (TypeError, ValueError):
-        # There is no TLS on it, or the interpreter ends. The method raises an error of its own.
+        # It has no TLS, or the interpreter is ending. The method itself raises an error.
         return False
 
 
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a *method* in which libssl may run callbacks, to raise what they raised."""
+    """Wraps *method*, so that it raises the exceptions of the callbacks that libssl ran in it."""
 
     is_handshake = method.__name__ == "do_handshake"
 
@@ -123,13 +124,13 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
         try:
             if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):
-                # wrap_socket and accept have not returned the socket yet. They close it after an
-                # OSError, and only from CPython 3.12 on after any exception.
+                # wrap_socket and accept have not returned the socket yet. Before CPython 3.12 they
+                # close it only after an OSError.
                 with contextlib.suppress(OSError):
                     self.close()
             # Outside of the except clause, so that the exception keeps its own context.
             unraised.raise_first()
         finally:
-            del unraised  # or the traceback would keep the connection alive
+            del unraised  # otherwise the traceback would keep the connection alive
 
     return wrapper

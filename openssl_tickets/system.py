@@ -21,15 +21,15 @@ from openssl_tickets import LibraryMismatchError, use_system_openssl
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._native.shared_object import our_libssl
 
-# Here and not in a hook: pytest imports a plugin of `-p` before others, which may need pyOpenSSL.
+# This is not in a hook: pytest imports `-p` plugins before other plugins, which may need pyOpenSSL.
 try:
     use_system_openssl()
 except (ImportError, LibraryMismatchError) as error:
     raise pytest.UsageError(f"-p {__name__}: {error}") from error
 
 
-# A worker that `run` has made load this (_openssl_tickets_pytest.py) keeps it to itself: what the
-# tests start does not inherit it.
+# _openssl_tickets_pytest.py sets PYTEST_PLUGINS for the workers of `run -m pytest`. The variable is
+# changed back here, so that the programs that the tests start do not inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ and "PYTEST_PLUGINS" in os.environ:
     _others = [name for name in os.environ.pop("PYTEST_PLUGINS").split(",") if name != __name__]
     if _others:
@@ -37,7 +37,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and "PYTEST_PLUGINS" in os.environ:
 
 
 def pytest_report_header() -> str:
-    """Names pyOpenSSL and its libssl."""
+    """Returns the header line that names pyOpenSSL and its libssl."""
     import OpenSSL
 
     return f"pyOpenSSL {OpenSSL.__version__} on the system's {OPENSSL_VERSION} ({our_libssl()})"

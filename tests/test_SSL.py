@@ -55,9 +55,7 @@ def test_methods_say_what_they_do(kind: Any) -> None:
         assert len(first) > 30, name
         assert not first.startswith("See")
         if hasattr(openssl_tickets, name):
-            assert (
-                f"More: :func:`openssl_tickets.{name}`." in method.__doc__ or name == "set_session"
-            )
+            assert f":func:`openssl_tickets.{name}`." in method.__doc__
 
 
 class Context(SSL.Context):

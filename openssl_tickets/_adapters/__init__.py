@@ -1,9 +1,9 @@
 """
-From a Python object to the libssl object inside it, and back.
+Finds the libssl object inside a Python object, and the Python object of a libssl object.
 
-Only the modules of this package cast pointers, and each does so only after it has proved that the
-object belongs to the very libssl that this package is linked to. A library is looked at only when
-an object of its kind is handed in, so importing this package loads neither of them.
+Only the modules of this package cast pointers. Each first proves that the object belongs to the
+libssl that this package is linked to. They look at a library only when they get one of its objects,
+so importing this package imports neither library.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 class SSLContext(NamedTuple):
     """
-    A proved ``SSL_CTX *``, and the way from one of its ``SSL *`` to the user's own object.
+    A proved ``SSL_CTX *``, and a function that finds the user's connection of one of its ``SSL *``.
 
-    ``connection_of(ssl, app_data)`` returns that object, in a callback; *app_data* is the address
-    that ``SSL_get_app_data`` returns. Where it knows nothing of *ssl* it raises a KeyError.
+    Callbacks call ``connection_of(ssl, app_data)``. *app_data* is the address that
+    ``SSL_get_app_data`` returns. If the library does not know *ssl*, it raises a KeyError.
     """
 
     pointer: Pointer[SSL_CTX]
@@ -34,7 +34,7 @@ def to_ssl_ctx(context: object) -> SSLContext:
     Returns the ``SSL_CTX`` of *context*.
 
     Raises:
-        TypeError: *context* is not a context of a library that is known here.
+        TypeError: *context* is not a context of pyOpenSSL or ``ssl``.
         ValueError: *context* was never initialised.
         LibraryMismatchError: *context* belongs to another libssl.
     """
@@ -52,8 +52,8 @@ def to_ssl(connection: object) -> Pointer[SSL]:
     Returns the ``SSL *`` of *connection*.
 
     Raises:
-        TypeError: *connection* is not a connection of a library that is known here.
-        ValueError: *connection* was never initialised.
+        TypeError: *connection* is not a connection of pyOpenSSL or ``ssl``.
+        ValueError: *connection* was never initialised, or there is no TLS on it.
         LibraryMismatchError: *connection* belongs to another libssl.
     """
     if pyopenssl.is_connection(connection):
@@ -67,7 +67,7 @@ def to_ssl(connection: object) -> Pointer[SSL]:
 
 
 def is_session(value: object) -> bool:
-    """Whether *value* is a session of a library that is known here."""
+    """Whether *value* is a session of pyOpenSSL or ``ssl``."""
     return pyopenssl.is_session(value) or stdlib.is_session(value)
 
 
@@ -86,10 +86,10 @@ def to_ssl_session(session: object) -> Pointer[SSL_SESSION]:
 
 def is_context(context_or_connection: object) -> bool:
     """
-    Tells a context from a connection.
+    Returns True for a context, and False for a connection.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: *context_or_connection* is neither.
     """
     if pyopenssl.is_context(context_or_connection) or stdlib.is_context(context_or_connection):
         return True
@@ -106,16 +106,17 @@ def is_context(context_or_connection: object) -> bool:
 
 def chain_info_callback(context: object, first: Callable[[Any, int, int], None]) -> bool:
     """
-    Has ``first(connection, where, ret)`` called before any info callback of the program's own.
+    Puts ``first(connection, where, ret)`` before the program's info callback.
 
     Returns:
-        Whether there is one now. If not, the place in libssl is free, until the program sets one.
+        Whether the program has an info callback now. If it has none, libssl's slot for it is free
+        until the program sets one.
     """
     return pyopenssl.is_context(context) and pyopenssl.chain_info_callback(context, first)
 
 
 def server_name_of(connection: object) -> str | None:
-    """Returns the server's name or address as ``ssl`` was given it; None if it was not."""
+    """Returns the ``server_hostname`` of a connection of ``ssl``, or None if there is none."""
     name = (
         getattr(connection, "server_hostname", None) if stdlib.is_connection(connection) else None
     )
@@ -124,8 +125,13 @@ def server_name_of(connection: object) -> str | None:
 
 def verify_callback_of(connection: object, address: int) -> object | None:
     """
-    Returns an object that stands for the verify callback of *connection*, which is C code at
-    *address*; a str stands for it in every process. None if it is unknown.
+    Returns an object that identifies the verify callback of *connection*, or None if unknown.
+
+    If the object is a str, it identifies the callback in every process.
+
+    Args:
+        connection: a connection of pyOpenSSL or ``ssl``.
+        address: the address of the verify callback's C code.
     """
     if pyopenssl.is_connection(connection):
         return pyopenssl.verify_callback_of(connection)

@@ -1,9 +1,9 @@
 """
-All that is known of pyOpenSSL's objects: what they hold, and which libssl they belong to.
+Everything that this package knows about pyOpenSSL's objects and their libssl.
 
-``Context._context`` is a ``SSL_CTX *``, ``Connection._ssl`` a ``SSL *``, and
-``Connection._reverse_mapping`` leads from a ``SSL *`` back to its ``Connection``; and
-``Session._session`` is a ``SSL_SESSION *``. It is so in pyOpenSSL 23.0 to 26.4.
+``Context._context`` is an ``SSL_CTX *``, ``Connection._ssl`` an ``SSL *`` and ``Session._session``
+an ``SSL_SESSION *``. ``Connection._reverse_mapping`` leads from an ``SSL *`` to its ``Connection``.
+This holds for pyOpenSSL 23.0 to 26.4.
 """
 
 from __future__ import annotations
@@ -21,65 +21,66 @@ from openssl_tickets._native.shared_object import file_of, our_libssl
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
-# The pyOpenSSL binding that has been proved to be on our libssl. Held as the object itself, so a
-# second copy of pyOpenSSL, or a replaced binding, is proved anew.
+# The pyOpenSSL binding that was proved to use our libssl. It is kept as an object, so that a second
+# copy of pyOpenSSL, or a replaced binding, needs a proof of its own.
 _proved_lib: object = None
 
 
 def is_context(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Context``; pyOpenSSL is not imported to find out."""
+    """Whether *value* is a pyOpenSSL ``Context``. It does not import pyOpenSSL."""
     return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Context", ()))
 
 
 def is_connection(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Connection``; pyOpenSSL is not imported to find out."""
+    """Whether *value* is a pyOpenSSL ``Connection``. It does not import pyOpenSSL."""
     return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Connection", ()))
 
 
 def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
     """
-    Returns the ``SSL_CTX *`` of a pyOpenSSL ``Context``, proved to be our libssl's.
+    Returns the ``SSL_CTX *`` of a pyOpenSSL ``Context``, after the proof that it is our libssl's.
 
     Raises:
         ValueError: ``Context.__init__`` has not run.
-        LibraryMismatchError: pyOpenSSL is on another libssl.
+        LibraryMismatchError: pyOpenSSL uses another libssl.
     """
     return ffi.cast("SSL_CTX *", _proved_pointer(context, "_context", "SSL_CTX *"))
 
 
 def to_ssl(connection: Any) -> Pointer[SSL]:
     """
-    Returns the ``SSL *`` of a pyOpenSSL ``Connection``, proved to be our libssl's.
+    Returns the ``SSL *`` of a pyOpenSSL ``Connection``, after the proof that it is our libssl's.
 
     Raises:
         ValueError: ``Connection.__init__`` has not run.
-        LibraryMismatchError: pyOpenSSL is on another libssl.
+        LibraryMismatchError: pyOpenSSL uses another libssl.
     """
     return ffi.cast("SSL *", _proved_pointer(connection, "_ssl", "SSL *"))
 
 
 def is_session(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Session``; pyOpenSSL is not imported to find out."""
+    """Whether *value* is a pyOpenSSL ``Session``. It does not import pyOpenSSL."""
     return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Session", ()))
 
 
 def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
     """
-    Returns the ``SSL_SESSION *`` of a pyOpenSSL ``Session``, proved to be our libssl's.
+    Returns the ``SSL_SESSION *`` of a pyOpenSSL ``Session``, after the proof that it is our
+    libssl's.
 
     Raises:
-        ValueError: it does not come from a connection.
-        LibraryMismatchError: pyOpenSSL is on another libssl.
+        ValueError: the session does not come from a connection.
+        LibraryMismatchError: pyOpenSSL uses another libssl.
     """
     return ffi.cast("SSL_SESSION *", _proved_pointer(session, "_session", "SSL_SESSION *"))
 
 
 def connection_of() -> Callable[[Pointer[SSL], int], Any]:
     """
-    Returns a function that leads from an ``SSL *`` in a callback to the living ``Connection``.
+    Returns a function that finds the ``Connection`` of an ``SSL *`` in a callback.
 
-    It looks into what is inside pyOpenSSL's own WeakValueDictionary. Pointers hash and compare by
-    their address, whichever ffi they were made with.
+    It reads the dictionary inside pyOpenSSL's WeakValueDictionary. Pointers hash and compare by
+    their address, also if they come from different ffi objects.
     """
     references = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.data
 
@@ -91,25 +92,26 @@ def connection_of() -> Callable[[Pointer[SSL], int], Any]:
 
 def chain_info_callback(context: Any, first: Callable[[Any, int, int], None]) -> bool:
     """
-    Puts *first* in front of the info callback of a pyOpenSSL ``Context``, if it has one, and of
-    those that it is given later. It is done in Python, and once.
+    Puts *first* before the info callback of a pyOpenSSL ``Context``, and before each later one.
+
+    A second call does nothing.
 
     Returns:
         Whether there is an info callback now.
     """
     names = vars(context)
-    # pyOpenSSL's closure, which it frees when it is given another: it is held by what follows.
+    # pyOpenSSL's closure. pyOpenSSL drops it when it gets another, so the lambda below holds it.
     own = names.get("_info_callback")
     if "set_info_callback" in names:
         return own is not None
-    # Not the context itself: it holds what follows.
+    # A weak reference, because the context holds `chained`.
     kind, context_of = type(context), weakref.ref(context)
 
     def chained(callback: Callable[[Any, int, int], None]) -> None:
         def both(connection: Any, where: int, ret: int) -> None:
             try:
                 first(connection, where, ret)
-            finally:  # a program may verify its server here, as Twisted does
+            finally:  # always: a program may verify its server in this callback, as Twisted does
                 callback(connection, where, ret)
 
         kind.set_info_callback(context_of(), both)
@@ -121,17 +123,17 @@ def chain_info_callback(context: Any, first: Callable[[Any, int, int], None]) ->
 
 
 def verify_callback_of(connection: Any) -> object | None:
-    """Returns what pyOpenSSL keeps for the verify callback of *connection*, or of its context."""
+    """Returns the object that pyOpenSSL keeps for *connection*'s verify callback."""
     helper: object | None = vars(connection).get("_verify_helper")
     return helper
 
 
 def is_our_libssl(binding_lib: Any) -> bool:
     """
-    Whether a cffi binding of libssl calls into the libssl that this package is linked to.
+    Whether a cffi binding of libssl calls the libssl that this package is linked to.
 
-    The proof is the address that ``TLS_method()`` returns, of a static object in each loaded
-    libssl. It follows no pointer, and two copies of one version do not pass it.
+    ``TLS_method()`` returns the address of a static object, which differs for each loaded libssl.
+    Two copies of the same version have different addresses. The proof follows no pointer.
     """
     return bool(
         ffi.cast("void *", binding_lib.TLS_method()) == ffi.cast("void *", lib.TLS_method())
@@ -140,13 +142,13 @@ def is_our_libssl(binding_lib: Any) -> bool:
 
 def prove_same_libssl() -> None:
     """
-    Makes sure that the imported pyOpenSSL calls into the libssl that this package is linked to.
+    Checks that the imported pyOpenSSL calls the libssl that this package is linked to.
 
     Raises:
-        LibraryMismatchError: pyOpenSSL is on another libssl.
+        LibraryMismatchError: pyOpenSSL uses another libssl.
     """
     global _proved_lib
-    # What OpenSSL.SSL has made its objects with, if it is there; else what it would.
+    # OpenSSL.SSL makes its objects with its own `_lib`. It takes that from OpenSSL._util.
     module = sys.modules.get("OpenSSL.SSL")
     if module is not None and hasattr(module, "_lib"):
         their_lib, their_ffi = module._lib, module._ffi
@@ -156,7 +158,7 @@ def prove_same_libssl() -> None:
         return
     if not is_our_libssl(their_lib):
         theirs = their_ffi.string(their_lib.OpenSSL_version(lib.OPENSSL_VERSION)).decode()
-        # With the files: two copies may be of one version.
+        # The message names the files, because both copies may have the same version.
         raise LibraryMismatchError(
             f"pyOpenSSL runs on its own {theirs} (in {file_of(their_lib.TLS_method())}), and "
             f"openssl_tickets on the system's {OPENSSL_VERSION} (in {our_libssl()}): they cannot "
@@ -170,7 +172,7 @@ def prove_same_libssl() -> None:
 
 def _proved_pointer(owner: Any, attribute: str, c_type: str) -> Pointer[Any]:
     prove_same_libssl()
-    # vars(), since a Connection looks up unknown attributes on its socket.
+    # vars(), because a Connection looks up unknown attributes on its socket.
     pointer = vars(owner).get(attribute)
     if not isinstance(pointer, ffi.CData) or not pointer or _type_of(pointer) != c_type:
         raise ValueError(

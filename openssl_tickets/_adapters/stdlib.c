@@ -1,8 +1,8 @@
 /*
- * _ssl keeps the address of its own object in the application data of each SSL, and the object is
- * alive for as long as it is in a call into libssl. This function of Python's makes an object of an
- * address again, and is to be called then, which is in a callback. (A function of cffi's would let
- * go of the GIL and take it again, which costs more than all else that is done here.)
+ * _ssl keeps the address of its own object in the application data of each SSL. object_at() is a
+ * Python function that returns the object at such an address. Call it in a callback only, because
+ * the object is alive while it is in a call into libssl. It is not a cffi function: cffi would
+ * release and take the GIL, which costs more than everything else here.
  */
 #include <Python.h>
 #include "openssl_tickets.h"
@@ -17,15 +17,15 @@ static PyObject *object_at(PyObject *self, PyObject *address)
             PyErr_SetObject(PyExc_KeyError, address);
         return NULL;
     }
-    Py_IncRef(object); /* a function of the interpreter that runs: right in a free-threaded one, too */
+    Py_IncRef(object); /* the function, not the macro: it is also right in a free-threaded Python */
     return object;
 }
 
 static PyMethodDef object_at_definition = {"object_at", object_at, METH_O, NULL};
 
 /*
- * Appends that function to list, the address of a Python list that the caller holds. Returns 1, or
- * 0 when there is no memory.
+ * Appends object_at to list, the address of a Python list that the caller holds. Returns 1, or 0 if
+ * there is no memory.
  */
 int openssl_tickets_append_object_at(uintptr_t list)
 {

@@ -1,4 +1,4 @@
-/* The standard library's ssl: from a connection of libssl to the object that _ssl has made for it. */
+/* The standard library's ssl: finds the object that _ssl made for an SSL. */
 
 SSL_CTX *SSL_get_SSL_CTX(const SSL *ssl);
 void *SSL_get_ex_data(const SSL *ssl, int idx);

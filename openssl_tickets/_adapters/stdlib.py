@@ -1,16 +1,15 @@
 """
-All that is known of the standard library's ssl objects: what they hold, and which libssl they
-belong to.
+Everything that this package knows about the objects of the standard library's ``ssl``.
 
-Each ``SSLSocket`` and ``SSLObject`` has a ``_ssl._SSLSocket`` as its ``_sslobj``, gevent's own
-``SSLSocket`` too; ``trio.SSLStream`` and anyio's ``TLSStream`` have a ``SSLObject`` as their
-``_ssl_object``. Behind the header that every Python object has, there is
+Each ``SSLSocket`` and ``SSLObject``, and gevent's own ``SSLSocket``, has a ``_ssl._SSLSocket`` as
+its ``_sslobj``. ``trio.SSLStream`` and anyio's ``TLSStream`` have an ``SSLObject`` as their
+``_ssl_object``. After the header that every Python object has, there is
 
 - in an ``SSLContext``: its ``SSL_CTX *``
 - in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
 - in an ``SSLSession``: its ``SSL_SESSION *``, and its context
 
-It is so in CPython 3.8 to 3.14, and it is checked before anything is made of it.
+This holds for CPython 3.8 to 3.14. The module checks it before it uses it.
 """
 
 from __future__ import annotations
@@ -31,21 +30,22 @@ if TYPE_CHECKING:
 _HEADER = object.__basicsize__  # bytes
 _POINTER = ffi.sizeof("void *")
 
-# The _ssl that has been proved. Held as the object itself, so one that is put into its place is
-# proved anew.
+# The _ssl module that was proved. It is kept as an object, so that a module that replaces it needs
+# a proof of its own.
 _proved_module: object = None
 
 
 def is_context(value: object) -> bool:
-    """Whether *value* is an ``ssl.SSLContext``; ``ssl`` is not imported to find out."""
+    """Whether *value* is an ``ssl.SSLContext``. It does not import ``ssl``."""
     return _is(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
 
 
 def is_connection(value: object) -> bool:
     """
-    Whether *value* is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, or has one inside, or is what
-    callbacks get of a connection that was made without these classes; nothing is imported to find
-    out.
+    Whether *value* is a connection of ``ssl``. It imports nothing.
+
+    That is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, an object that has one inside, or the
+    ``_ssl._SSLSocket`` that callbacks get for a connection that was made without these classes.
     """
     for name in ("ssl", "gevent.ssl"):
         if isinstance(value, getattr(sys.modules.get(name), "SSLSocket", ())):
@@ -57,11 +57,11 @@ def is_connection(value: object) -> bool:
 
 def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
     """
-    Returns the ``SSL_CTX *`` of an ``SSLContext``, proved to be our libssl's.
+    Returns the ``SSL_CTX *`` of an ``SSLContext``, after the proof that it is our libssl's.
 
     Raises:
-        LibraryMismatchError: ``ssl`` is on another libssl.
-        RuntimeError: this CPython's objects are not as they are known to be.
+        LibraryMismatchError: ``ssl`` uses another libssl.
+        RuntimeError: this CPython's objects do not have the known layout.
     """
     prove_same_libssl()
     return ffi.cast("SSL_CTX *", _fields(context)[0])
@@ -69,14 +69,15 @@ def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
 
 def to_ssl(connection: Any) -> Pointer[SSL]:
     """
-    Returns the ``SSL *`` of an ``SSLSocket`` or ``SSLObject``, proved to be our libssl's.
+    Returns the ``SSL *`` of an ``SSLSocket`` or ``SSLObject``, after the proof that it is our
+    libssl's.
 
-    It can be used for as long as what is returned lives, whatever becomes of *connection*.
+    The ``SSL`` stays valid while the returned pointer lives, also if *connection* is closed.
 
     Raises:
         ValueError: there is no TLS on *connection*: not yet, or not any more.
-        LibraryMismatchError: ``ssl`` is on another libssl.
-        RuntimeError: this CPython's objects are not as they are known to be.
+        LibraryMismatchError: ``ssl`` uses another libssl.
+        RuntimeError: this CPython's objects do not have the known layout.
     """
     prove_same_libssl()
     sslobj = _sslobj_of(connection)
@@ -85,27 +86,29 @@ def to_ssl(connection: Any) -> Pointer[SSL]:
             f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
             "or has been closed or unwrapped"
         )
-    # Another thread may close the socket, and _ssl would free the SSL with its object.
+    # The pointer holds the _ssl object: if another thread closes the socket, _ssl would free the
+    # SSL together with its object.
     return ffi.gc(ffi.cast("SSL *", _fields(sslobj)[1]), lambda _: sslobj)
 
 
 def is_session(value: object) -> bool:
-    """Whether *value* is an ``ssl.SSLSession``; ``ssl`` is not imported to find out."""
+    """Whether *value* is an ``ssl.SSLSession``. It does not import ``ssl``."""
     return _is(value, getattr(sys.modules.get("_ssl"), "SSLSession", ()))
 
 
 def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
     """
-    Returns the ``SSL_SESSION *`` of an ``SSLSession``, proved to be our libssl's.
+    Returns the ``SSL_SESSION *`` of an ``SSLSession``, after the proof that it is our libssl's.
 
     Raises:
-        LibraryMismatchError: ``ssl`` is on another libssl.
-        RuntimeError: this CPython's objects are not as they are known to be.
+        LibraryMismatchError: ``ssl`` uses another libssl.
+        RuntimeError: this CPython's objects do not have the known layout.
     """
     prove_same_libssl()
     pointer = ffi.cast("SSL_SESSION *", _fields(session)[0])
     length = ffi.new("unsigned int *")
-    # No session can be had for the proof before the first handshake, so each is looked at.
+    # prove_same_libssl() has no session to check, because there is none before a handshake. So this
+    # checks each session.
     if (
         type(session).__basicsize__ != _HEADER + 2 * _POINTER
         or not pointer
@@ -117,7 +120,7 @@ def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
 
 def _get_object_at() -> Callable[[int], Any]:
     functions: list[Callable[[int], Any]] = []
-    # In CPython an object's id is its address.
+    # In CPython, the id of an object is its address.
     if not lib.openssl_tickets_append_object_at(id(functions)):
         raise MemoryError
     return functions[0]
@@ -128,20 +131,23 @@ _object_at = _get_object_at()
 
 def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
-    Returns the ``SSLSocket`` or ``SSLObject`` of the user, in a callback, by what ``_ssl`` keeps as
-    the application data of its ``SSL *``.
+    Returns the user's ``SSLSocket`` or ``SSLObject``. Call it in a callback only.
+
+    Args:
+        ssl: the ``SSL *`` that libssl passes to the callback.
+        app_data: the application data of *ssl*, in which ``_ssl`` keeps its object's address.
 
     Raises:
-        KeyError: ``_ssl`` knows nothing of *ssl*.
+        KeyError: ``_ssl`` does not know *ssl*.
     """
     sslobj = _object_at(app_data)
     connection = sslobj.owner
-    # gevent's is a socket of its own, with a weak reference to the SSLSocket that the user holds.
+    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket.
     if hasattr(type(connection), "_sslsock"):
         connection = connection._sslsock()
         if getattr(connection, "_sslobj", None) is not sslobj:
             return sslobj
-    # It may have been made without the classes of ssl.
+    # Without an owner, the connection was made without the classes of ssl.
     return sslobj if connection is None else connection
 
 
@@ -161,25 +167,26 @@ def verify_callback_at(address: int) -> str | None:
 
 def prove_same_libssl() -> None:
     """
-    Makes sure that ``ssl`` calls into the libssl that this package is linked to, and that its
-    objects are as they are known to be. It is done once for an imported ``_ssl``.
+    Checks that ``ssl`` calls our libssl, and that its objects have the known layout.
+
+    It does this once for each imported ``_ssl``.
 
     Raises:
-        LibraryMismatchError: ``ssl`` is on another libssl.
-        RuntimeError: the objects are not as they are known to be.
+        LibraryMismatchError: ``ssl`` uses another libssl.
+        RuntimeError: the objects do not have the known layout.
     """
     global _proved_module
     module = sys.modules["_ssl"]
     if module is _proved_module:
         return
-    # Threads that come at once prove it each for itself: a lock would not survive a fork.
+    # There is no lock, because a lock would not survive a fork. Two threads may both do the proof.
     _prove_library(module)
     _prove_layout(module)
     _proved_module = module
 
 
 def _prove_library(module: Any) -> None:
-    # A part of the interpreter itself has no file, and what it calls cannot be looked up.
+    # If _ssl is built into the interpreter, it has no file, and its symbols cannot be looked up.
     file = getattr(module, "__file__", None)
     ours = shared_object.symbol_of(_libssl.__file__, "SSL_CTX_new")
     if file and ours is not None and shared_object.symbol_of(file, "SSL_CTX_new") == ours:
@@ -192,7 +199,7 @@ def _prove_library(module: Any) -> None:
         f"system's {OPENSSL_VERSION} (in {shared_object.our_libssl()}): they cannot share contexts "
         "and connections.\n"
         "Use a Python whose ssl is linked to the system's libssl, as the operating system's own is"
-        # A libssl inside the interpreter, or inside ssl's own module, can be linked by nobody.
+        # Nothing can link to a libssl that is inside the interpreter or inside ssl's own module.
         + (
             ", or build openssl_tickets against the OpenSSL that this Python uses (OPENSSL_DIR)."
             if libssl is not None and libssl != file
@@ -202,10 +209,10 @@ def _prove_library(module: Any) -> None:
 
 
 def _prove_layout(module: Any) -> None:
-    """Compares what CPython says of objects with what is read from them; wrong is what differs."""
+    """Compares what CPython tells about its objects with what is read from their memory."""
     context = module._SSLContext(module.PROTOCOL_TLS_SERVER)
     sslobj = context._wrap_bio(module.MemoryBIO(), module.MemoryBIO(), True, None)
-    # In this order: a pointer is followed only after its neighbour has been found in its place.
+    # The order matters: a pointer is followed only after its neighbour was found in its place.
     checks: tuple[Callable[[], bool], ...] = (
         lambda: type(context).__basicsize__ >= _HEADER + _POINTER,
         lambda: type(sslobj).__basicsize__ >= _HEADER + 3 * _POINTER,
@@ -243,22 +250,22 @@ def _sslobj_of(value: Any) -> Any:
     """
     Returns the ``_ssl._SSLSocket`` in *value*, or None.
 
-    Other libraries' attributes are followed by their names. What is found in the end is none of
-    theirs: the type of an object cannot be made up.
+    It follows the attributes of other libraries by name. At the end it checks the type, which no
+    object can fake.
     """
     for attribute in ("_ssl_object", "_sslobj"):
-        # gevent's closed sockets raise an OSError for what is not here.
+        # __dict__, because a closed socket of gevent raises an OSError for an unknown attribute.
         value = getattr(value, "__dict__", {}).get(attribute, value)
     return value if _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ())) else None
 
 
 def _is(value: object, kind: Any) -> bool:
-    """Whether *value* is laid out as a *kind*; isinstance() would believe its ``__class__``."""
+    """Whether *value* has the layout of *kind*. isinstance() would trust its ``__class__``."""
     return issubclass(type(value), kind)
 
 
 def _fields(value: object) -> Pointer[Pointer[void]]:
-    """Returns what *value* holds, as an array of pointers."""
+    """Returns the memory of *value* after its header, as an array of pointers."""
     return ffi.cast("void **", id(value) + _HEADER)
 
 

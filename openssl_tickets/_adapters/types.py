@@ -1,7 +1,7 @@
 """
-What the public functions take, for type checkers.
+The argument types of the public functions, for type checkers.
 
-No library is imported for it, and what is made like a library's own (gevent's, trio's) fits.
+They import no library. Objects that look like a library's own, as gevent's and trio's do, fit too.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ else:
 
 
 class TLSContext(Protocol):
-    """An ``OpenSSL.SSL.Context`` or an ``ssl.SSLContext``: what they have in common."""
+    """What an ``OpenSSL.SSL.Context`` and an ``ssl.SSLContext`` have in common."""
 
     def load_verify_locations(self, cafile: Any, capath: Any = ..., /) -> object: ...
 
 
 class _Connection(Protocol):
     """
-    An ``OpenSSL.SSL.Connection``, an ``ssl.SSLSocket``, an ``ssl.SSLObject`` or trio's
-    ``SSLStream``: what they have in common.
+    What an ``OpenSSL.SSL.Connection``, an ``ssl.SSLSocket``, an ``ssl.SSLObject`` and trio's
+    ``SSLStream`` have in common.
     """
 
     def do_handshake(self) -> object: ...
 
 
 class _AnyioStream(Protocol):
-    """anyio's ``TLSStream``, whose method ``extra`` leads to its ``ssl.SSLObject``."""
+    """anyio's ``TLSStream``."""
 
     @property
     def extra(self) -> Any: ...

@@ -1,8 +1,7 @@
 """
-The demo: a real pyOpenSSL server, and the real ``openssl s_client`` as its client.
+The demo, ``openssl-tickets demo``: a real pyOpenSSL server and the real ``openssl s_client``.
 
-Each step says what is to happen and looks at what s_client saw and at what the server's callbacks
-were told. Run it with ``openssl-tickets demo``.
+Each step compares what is expected with what s_client saw, or with what the server's callbacks got.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _EPILOG = "exit status: 0 if each step went as expected, else 1"
 
 
 class Step(NamedTuple):
-    """What a step was to show, and what came of it."""
+    """What a step expects, and what was seen."""
 
     title: str
     expected: str
@@ -153,7 +152,7 @@ class _Server(TLSServer):
         return SClient(self.host, self.port, ca_file=self._certificate, timeout=TIMEOUT, **files)
 
     def visit(self, line: bytes, **files: Any) -> SClientResult:
-        """Has an s_client say *line* and wait for the reply, which comes after all tickets."""
+        """Connects an s_client, which sends *line* and waits for the reply after all tickets."""
         with self.client(**files) as client, contextlib.suppress(SClientEnded):
             client.send(line)
             client.wait_for(_REPLY)
@@ -165,7 +164,7 @@ class _Server(TLSServer):
             return bytes(user)
         session = openssl_tickets.get_session(connection)
         if session is not None and session.ticket_appdata:
-            return None  # a further ticket of the same client: its data is carried on
+            return None  # another ticket of the same client, which keeps its data
         return b"guest %d" % next(self._guests)
 
     def _decrypt(

@@ -1,4 +1,4 @@
-"""Tells which libssl each library of this Python is on: ``openssl-tickets doctor``."""
+"""Tells which libssl each library of this Python uses: ``openssl-tickets doctor``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pyOpenSSL is on another libssl than openssl_tickets, and can be put on the same.
   - or call openssl_tickets.use_system_openssl() before anything imports OpenSSL,
   - or leave the program as it is, and start it with `openssl-tickets run`."""
 
-# The states of a library, what is said of each, and in which colour.
+# The states of a library, with the words and the colour of each.
 _SAME, _CAN_BE_PUT, _ANOTHER = "same", "can be put on the same", "another"
 _BROKEN, _NOT_INSTALLED = "broken", "not installed"
 _WORDS = {
@@ -52,7 +52,7 @@ _WORDS = {
 
 
 class Finding(NamedTuple):
-    """What was found of one library, and what is to be done about it."""
+    """The state of one library, and the advice to the user."""
 
     name: str
     state: str
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         libraries = [finding._asdict() for finding in findings]
         for library in libraries:
-            del library["is_usable"]  # "ok" says it
+            del library["is_usable"]  # "ok" sums it up
         told = {
             "openssl_tickets": version,
             "openssl": OPENSSL_VERSION,
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _pyopenssl() -> Finding:
-    """What pyOpenSSL is on, or would be if it were imported now."""
+    """Returns which libssl pyOpenSSL uses, or would use if it were imported now."""
     try:
         version = importlib.metadata.version("pyOpenSSL")
     except importlib.metadata.PackageNotFoundError:
@@ -135,7 +135,7 @@ def _pyopenssl() -> Finding:
         state = _SAME if matches else _ANOTHER
         advice = f"pyOpenSSL cannot be put on this libssl here: {type(error).__name__}: {error}"
         return Finding("pyOpenSSL", state, version, openssl, file, advice, is_usable=False)
-    except Exception as error:  # what an import of pyOpenSSL raises can be anything
+    except Exception as error:  # an import of pyOpenSSL can raise anything
         return _broken(version, error)
     remarks = [str(warning.message) for warning in caught]
     if not matches:
@@ -166,7 +166,7 @@ def _standard_ssl() -> Finding:
         what = f"{type(error).__name__}: {error}"
         advice = f"The standard ssl cannot be imported: {what}"
         return Finding("ssl", _BROKEN, advice=advice, is_usable=False)
-    # Without a file it is a part of the interpreter itself.
+    # Without a file, _ssl is built into the interpreter.
     file = getattr(_ssl, "__file__", None)
     libssl = shared_object.libssl_of(file) if file else None
     ours = shared_object.our_libssl()
@@ -179,6 +179,6 @@ def _standard_ssl() -> Finding:
     )
     try:
         stdlib.prove_same_libssl()
-    except RuntimeError as error:  # of which LibraryMismatchError is one
+    except RuntimeError as error:  # a LibraryMismatchError too
         return found._replace(advice=str(error), is_usable=False)
     return found

@@ -1,4 +1,4 @@
-"""Tells what a session file holds: ``openssl-tickets inspect``."""
+"""Prints what a session file holds: ``openssl-tickets inspect``."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _fields(path: str, data: bytes, with_secrets: bool) -> dict[str, Any]:
         raise ValueError(f"{path}: {error}") from None
     der = session.to_der()
     ticket = session.ticket
-    # A TLS 1.3 client goes by the hint alone, one of TLS 1.2 has it from most servers.
+    # A TLS 1.3 client uses only the hint. In TLS 1.2, most servers send one.
     hint = session.ticket_lifetime_hint
     has_hint = bool(hint) or (session.has_ticket and session.protocol == "TLSv1.3")
     lifetime = hint if has_hint else session.timeout
@@ -137,7 +137,7 @@ def _fields(path: str, data: bytes, with_secrets: bool) -> dict[str, Any]:
 
 
 def _resumes(session: Session) -> str | None:
-    """Returns what a client offers to resume it; None where there is nothing."""
+    """Returns what a client offers to resume the session, or None if it cannot be resumed."""
     if not session.is_resumable:
         return None
     return "ticket" if session.has_ticket else "session id"
@@ -149,9 +149,12 @@ def _text_of(name: bytes | None) -> str | None:
 
 def _secret(der: bytes) -> bytes:
     """
-    Returns the secret in libssl's encoding of a session, which has been read and written by libssl.
+    Returns the secret of a session that libssl has encoded.
 
-    It is the fifth part: version, protocol, cipher and session id come before.
+    It is the fifth value, after the version, the protocol, the cipher and the session id.
+
+    Raises:
+        ValueError: the fifth value is not an OCTET STRING.
     """
     _, content, _ = _part(der)
     for _ in range(4):
@@ -163,7 +166,7 @@ def _secret(der: bytes) -> bytes:
 
 
 def _part(der: bytes) -> tuple[int, bytes, bytes]:
-    """Returns the tag and the content of the first value in *der*, and what is behind it."""
+    """Returns the tag and the content of the first value in *der*, and the bytes after it."""
     tag, length, begin = der[0], der[1], 2
     if length & 0x80:
         begin += length & 0x7F
@@ -215,6 +218,6 @@ def _sentence(fields: dict[str, Any]) -> str:
 def _date(seconds: int) -> str:
     try:
         date = datetime.fromtimestamp(seconds, timezone.utc)
-    except (OverflowError, OSError, ValueError):  # of a made-up session
+    except (OverflowError, OSError, ValueError):  # the session is made up
         return f"{seconds} seconds after 1970"
     return date.strftime("%Y-%m-%d %H:%M:%S UTC")

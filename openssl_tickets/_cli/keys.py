@@ -23,7 +23,7 @@ from openssl_tickets.ticket_key_files.formats import FORMATS, Format
 
 _KEEP = 2
 _LOCK_TIMEOUT = 10.0  # seconds
-# File systems that have no locks on folders, as NFS.
+# The errors of file systems that cannot lock folders, such as NFS.
 _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 _DESCRIPTION = """\
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.run is _show and not is_read:
         complain("the output could not be written")
         return 1
-    # A key that was made is a success, whoever hears of it: a script that was told otherwise would
-    # not reload the server, and rotate again.
+    # A new key is a success, even if the output could not be written. On an error, a script would
+    # not reload the server, and would rotate again.
     if options.run is _rotate and options.format == "apache":
         _say(sys.stderr, "note: tickets of the key before are of no use after a restart")
     return 0
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# The commands return the keys of each file, as they are now.
+# Each command returns the keys that are now in each file.
 
 _Files = dict[str, list[TicketKey]]
 
@@ -172,10 +172,10 @@ def _rotate(options: argparse.Namespace, format: Format) -> _Files:
     keys = [key for found in _show(options, format).values() for key in found]
     new = _random_key(len(keys[0].aes_key))
     if format.has_sets:
-        # A rotation that was broken off has left a key in two files.
+        # An interrupted rotation leaves a key in two files.
         kept = list(dict.fromkeys(keys))[: _KEEP if options.keep is None else options.keep]
         return _save(options, [new, *kept])
-    # HAProxy's next one encrypts from now on, and the one that did decrypts.
+    # The key that was next encrypts from now on, and the one that encrypted only decrypts.
     return _save(options, [*keys[1:2], new, *keys[:-2]])
 
 
@@ -188,7 +188,13 @@ def _save(options: argparse.Namespace, keys: list[TicketKey], overwrite: bool = 
 
 @contextlib.contextmanager
 def _locked(file: str) -> Iterator[None]:
-    """Lets one process at a time write the files in the folder of *file*."""
+    """
+    Locks the folder of *file*, so that one process at a time writes files in it.
+
+    Raises:
+        TimeoutError: another process held the lock for more than 10 seconds.
+        OSError: the folder cannot be opened or locked.
+    """
     folder = os.open(os.path.dirname(os.path.realpath(file)), os.O_RDONLY | os.O_DIRECTORY)
     try:
         end = time.monotonic() + _LOCK_TIMEOUT
@@ -219,7 +225,7 @@ def _random_key(secret_len: int) -> TicketKey:
 
 
 def _told(files: _Files, format: Format) -> list[dict[str, Any]]:
-    """Returns what may be told of the keys in *files*."""
+    """Returns what may be printed about the keys in *files*: no secrets."""
     return [
         {"file": file, "name": key.name.hex(), "aes": 8 * len(key.aes_key), "role": role}
         for place, (file, keys) in enumerate(files.items())
@@ -232,17 +238,17 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _say(stream: TextIO | None, *lines: str) -> bool:
-    """Prints *lines*, and returns whether that could be done."""
-    if stream is None:  # it was closed before we began
+    """Prints *lines*, and returns whether they were written."""
+    if stream is None:  # it was closed before this program started
         return False
     try:
         for line in lines:
-            # A file's name may be in any encoding.
+            # The name of a file may be in any encoding.
             encoding = stream.encoding or "utf-8"
             print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream)
         stream.flush()
     except OSError:
-        # What is left in the buffer would fail again when the interpreter ends.
+        # Otherwise the rest of the buffer would fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True

@@ -1,4 +1,4 @@
-"""What the commands print, also to an output that is closed, full, or read by nobody any more."""
+"""Prints the commands' output, also if the output is closed or full, or its reader has left."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RED, GREEN, YELLOW = 31, 32, 33
 
 def printing(command: Callable[[], int]) -> int:
     """
-    Runs *command*, then writes what it has printed, and returns the exit status.
+    Runs *command*, writes what it printed, and returns the exit status.
 
-    The command always runs to its end. A reader that has left, as `head -1` does, and an output
-    that was closed beforehand change nothing; one that cannot be written, say of a full disk, is
+    The command always runs to its end. If the reader has left, as ``head -1`` does, or the output
+    was closed before, the status does not change. Any other failure to write, as on a full disk, is
     an error.
     """
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         try:
             status = command()
-        except SystemExit as end:  # of argparse
+        except SystemExit as end:  # from argparse
             status = end.code if isinstance(end.code, int) else 1
     error = _write(sys.stdout, text.getvalue())
     if error is not None and not isinstance(error, BrokenPipeError):
@@ -34,16 +34,17 @@ def printing(command: Callable[[], int]) -> int:
 
 
 def complain(error: object) -> None:
-    """Prints an error on one line of standard error, if there is a standard error."""
+    """Prints an error on one line of standard error. It does nothing if that is closed."""
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     _write(sys.stderr, f"{coloured('error:', RED, sys.stderr)} {text}\n")
 
 
 def coloured(text: str, colour: int, stream: TextIO | None) -> str:
     """
-    Returns *text* in a *colour*, if *stream* is a terminal and the user has not set ``NO_COLOR``.
+    Returns *text* in a *colour* if *stream* is a terminal.
 
-    ``printing`` stands in for standard output, so name the real one: ``sys.__stdout__``.
+    It returns *text* unchanged if the user has set ``NO_COLOR`` or ``TERM=dumb``. Inside
+    ``printing``, pass ``sys.__stdout__``, because ``sys.stdout`` is replaced there.
     """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(stream):
         return text
@@ -51,7 +52,7 @@ def coloured(text: str, colour: int, stream: TextIO | None) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Returns whether *stream* is a terminal; a closed one is not."""
+    """Returns whether *stream* is a terminal. It is False for a closed stream."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -59,15 +60,15 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def _write(stream: TextIO | None, text: str) -> OSError | None:
-    """Returns why *text* could not be written; None if it was, or there is no *stream*."""
+    """Writes *text*. Returns the error, or None if it was written or there is no *stream*."""
     if stream is not None:
         try:
-            # A name out of a file need not be in the encoding of the terminal.
+            # A name from a file may not fit the encoding of the terminal.
             cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
             stream.write(text)
             stream.flush()
         except OSError as error:
-            # Python writes what is left at its end, and would fail again.
+            # Otherwise Python would write the rest of the buffer at its end, and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return error
     return None

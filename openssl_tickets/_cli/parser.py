@@ -1,4 +1,4 @@
-"""The parser of all commands: errors of one line, and a help that fits 80 columns."""
+"""The parser of all commands. Its errors take one line, and its help fits 80 columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose texts are printed as they are written, and whose errors are one line."""
+    """A parser that keeps the line breaks of its texts, and prints an error on one line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _Formatter)
@@ -31,12 +31,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(command: str, **texts: Any) -> Parser:
-    """Returns the parser of a *command*, with its description and epilog."""
+    """Returns the parser of a *command*. The *texts* are its description, epilog and usage."""
     return Parser(prog=f"{PROGRAM} {command}", **texts)
 
 
 def number(smallest: int, largest: int) -> Callable[[str], int]:
-    """Returns what reads an integer in this range."""
+    """Returns a function that reads an integer from *smallest* to *largest*."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -50,6 +50,6 @@ def number(smallest: int, largest: int) -> Callable[[str], int]:
 def seconds(text: str) -> float:
     """Reads a time in seconds, of at most a day."""
     value = float(text)
-    if not 0 < value <= 86400:  # nan neither
+    if not 0 < value <= 86400:  # refuses nan too
         raise argparse.ArgumentTypeError(f"more than 0 seconds, and at most a day, not {text}")
     return value

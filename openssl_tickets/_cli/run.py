@@ -22,8 +22,8 @@ multiprocessing are on it too. Other programs that it starts are not."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the program that *arguments* name; what it raises is raised."""
-    # What comes after the program's name is the program's, and argparse would take a part of it.
+    """Runs the program that *arguments* name, and lets its exceptions pass."""
+    # All arguments after the program's name belong to the program. argparse would take some.
     run: Callable[[str, Sequence[str]], None]
     match arguments:
         case ["-m", name, *rest]:

@@ -1,5 +1,4 @@
-"""The loaded libssl: which one it is, how it was proved, its lock and its error queue."""
+"""The loaded libssl: which one it is, the lock, and the error queue."""
 
-# What cannot be supported is refused before anything is imported from here: first an interpreter,
-# then a libssl.
+# These imports come first, because they refuse an interpreter or a libssl that is not supported.
 from openssl_tickets._native import interpreter as _interpreter, library as _library  # noqa: F401

@@ -1,6 +1,6 @@
 /*
- * sys.unraisablehook cannot be called from Python with what it wants, so C does it. Both arguments
- * are addresses of Python objects that the caller holds.
+ * Calls sys.unraisablehook. Python code cannot make the argument that the hook expects, so C does
+ * it. exception and object are the addresses of Python objects that the caller holds.
  */
 #include <Python.h>
 #include "openssl_tickets.h"
@@ -9,7 +9,7 @@ void openssl_tickets_write_unraisable(void *exception, void *object)
 {
     PyGILState_STATE state = PyGILState_Ensure();
 
-    /* PyErr_SetObject would take what the caller is handling for the exception's context. */
+    /* PyErr_SetObject would set the exception that the caller is handling as the context. */
     Py_IncRef((PyObject *)Py_TYPE((PyObject *)exception));
     Py_IncRef((PyObject *)exception);
     PyErr_Restore((PyObject *)Py_TYPE((PyObject *)exception), (PyObject *)exception,

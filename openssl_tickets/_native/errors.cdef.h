@@ -1,4 +1,4 @@
-/* The error queue of the calling thread. */
+/* The error queue of the calling thread, and sys.unraisablehook. */
 
 unsigned long ERR_get_error(void);
 const char *ERR_lib_error_string(unsigned long code);

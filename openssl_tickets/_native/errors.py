@@ -1,4 +1,4 @@
-"""The exceptions of this package, and the error queue that libssl leaves behind a failed call."""
+"""The exceptions of this package, and the error queue that libssl fills in a failed call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Error(Exception):
     A call to libssl failed.
 
     Attributes:
-        errors: OpenSSL's own error queue at that time, oldest first, as ``(library, reason)``
-            pairs of ``str``. It is empty where libssl gave no reason.
+        errors: OpenSSL's error queue after the call, oldest first, as ``(library, reason)`` pairs
+            of ``str``. It is empty if libssl gave no reason.
     """
 
     def __init__(self, message: str, errors: list[tuple[str, str]] | None = None) -> None:
@@ -24,15 +24,20 @@ class Error(Exception):
 
 class LibraryMismatchError(RuntimeError):
     """
-    An object belongs to another loaded OpenSSL than the one this package is linked to.
+    An object belongs to a different OpenSSL than the one that this package is linked to.
 
-    Nothing was done: handing the object on would read and write memory at the wrong places. The
-    message names both libraries and tells what to do.
+    The call did nothing, because using the object would read and write the wrong memory. The
+    message names both libraries and says what to do.
     """
 
 
 def drain_error_queue() -> list[tuple[str, str]]:
-    """Empties the calling thread's error queue and returns what was in it, oldest first."""
+    """
+    Empties the calling thread's error queue, and returns its entries, oldest first.
+
+    libssl: ``ERR_get_error``, ``ERR_lib_error_string``, ``ERR_reason_error_string`` (OpenSSL
+    1.1.0).
+    """
     errors = []
     while code := lib.ERR_get_error():
         library = lib.ERR_lib_error_string(code)
@@ -47,5 +52,5 @@ def drain_error_queue() -> list[tuple[str, str]]:
 
 
 def raise_error(message: str) -> NoReturn:
-    """Raises :class:`Error` with *message* and all that the error queue holds, and empties it."""
+    """Raises :class:`Error` with *message* and the error queue's entries, and empties the queue."""
     raise Error(message, drain_error_queue())

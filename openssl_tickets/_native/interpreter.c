@@ -1,7 +1,7 @@
 /*
- * Whether a callback on this thread would enter the main interpreter, and that be the one whose
- * builtins are at the address. C code finds its way into Python by the thread alone: on a thread that
- * runs a sub-interpreter it would come into another one, or where libssl's other threads do not.
+ * Whether a callback on this thread enters the main interpreter, and the builtins of that one are at
+ * this address. C code chooses the interpreter by the thread alone. On a thread of a sub-interpreter
+ * it could enter an interpreter that libssl's other threads do not enter.
  */
 #include <Python.h>
 #include "openssl_tickets.h"

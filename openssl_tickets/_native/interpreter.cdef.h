@@ -1,3 +1,3 @@
-/* Which interpreter the callbacks of libssl enter. */
+/* Which interpreter libssl's callbacks enter. */
 
 int openssl_tickets_enters(uintptr_t builtins);

@@ -1,11 +1,10 @@
 """
-The main interpreter only: libssl's callbacks find no other.
+Refuses every interpreter but the main one, and checks that libssl loads.
 
-C code enters Python by the thread that it is on, and the thread does not say which of several
-interpreters the context is of whose callbacks are to run. So a sub-interpreter is refused as this
-package is imported, before there is a context whose callbacks would run in the wrong one, or fail.
-CPython 3.12 and newer refuse the compiled module itself, and cffi's own, in an interpreter with a
-GIL of its own.
+C code chooses the interpreter that it enters by its thread alone. The thread does not say which
+interpreter a context belongs to. In a sub-interpreter, a callback could run in the wrong
+interpreter or fail, so the import of this package is refused there. If a sub-interpreter has a GIL
+of its own, CPython 3.12 and newer refuse the compiled modules of this package and of cffi.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import contextlib
 import re
 import sys
 
-# Nobody has run the tests on one: their limited API (abi3t) begins with CPython 3.15.
+# The tests have not been run on a free-threaded build. Its limited API (abi3t) begins with 3.15.
 FREE_THREADED = (
     "openssl_tickets does not support free-threaded builds of CPython yet. Use the ordinary build"
 )
@@ -30,12 +29,12 @@ NO_LIBSSL = (
     "with its headers: pip install --no-binary openssl_tickets openssl_tickets"
 )
 
-# Its import system takes the compiled module for one of its own, with other objects in it.
+# A free-threaded Python would load the compiled module, although its objects have another layout.
 if "t" in sys.abiflags:
     raise ImportError(FREE_THREADED, name="openssl_tickets")
 
-# glibc loads one library for each soname. So the one that ssl uses is loaded first: the system's
-# would come too early for an _ssl with a private libssl.so.3 of its own.
+# glibc loads only one library for each soname. _ssl may need a private libssl.so.3, so _ssl is
+# imported first.
 with contextlib.suppress(ImportError):
     import _ssl  # noqa: F401
 
@@ -48,10 +47,10 @@ except ImportError as error:
         raise
     raise ImportError(REFUSED, name="openssl_tickets") from error
 
-# cffi makes each function when it is first asked for, and two threads may ask at once.
+# cffi makes each function at its first use, and two threads could do that at the same time.
 for _name in dir(lib):
     getattr(lib, _name)
 
-# In CPython an object's id is its address.
+# In CPython, the id of an object is its address.
 if not lib.openssl_tickets_enters(id(vars(builtins))):
     raise ImportError(REFUSED, name="openssl_tickets")

@@ -1,4 +1,4 @@
-/* The types of libssl that this package handles, and which libssl it is. */
+/* The types of libssl that this package uses, and the version of libssl. */
 
 typedef ... SSL_CTX;
 typedef ... SSL;

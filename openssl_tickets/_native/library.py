@@ -1,4 +1,4 @@
-"""Which libssl this package is on: the one that it is linked to, or none."""
+"""Checks that this package's calls reach the libssl that it is linked to."""
 
 from openssl_tickets._native import _libssl
 from openssl_tickets._native._libssl import ffi, lib
@@ -7,7 +7,11 @@ from openssl_tickets._native.shared_object import file_of, symbol_of
 _version = lib.OpenSSL_version(lib.OPENSSL_VERSION)
 
 OPENSSL_VERSION: str = ffi.string(_version).decode()
-"""The libssl that this package is linked to, in its own words."""
+"""
+The version of the libssl that this package is linked to: ``"OpenSSL 3.0.16 11 Feb 2025"``, say.
+
+libssl: ``OpenSSL_version`` (OpenSSL 1.1.0).
+"""
 
 INSIDE = (
     "openssl_tickets is linked to {linked}, but its calls reach the OpenSSL inside {reached}: two "
@@ -15,8 +19,8 @@ INSIDE = (
     "operating system's own is"
 )
 
-# The loader takes the first symbol of a name, and an interpreter that has an OpenSSL inside may
-# offer its symbols to all. Both libraries return the address of something of their own.
+# If the interpreter itself contains an OpenSSL, the loader may bind our calls to that one. Each
+# function returns the address of an object in its own library, libssl and libcrypto.
 for _function, _address in (("TLS_method", lib.TLS_method()), ("OpenSSL_version", _version)):
     _linked = symbol_of(_libssl.__file__, _function)
     if _linked is not None and file_of(_linked) != file_of(_address):

@@ -1,8 +1,8 @@
 /*
- * The one lock of this package. It is held for a few instructions at a time, never while libssl or
- * Python runs a callback, and by no thread while the process is forked. (A lock of OpenSSL's would
- * not do: it is a pthread_rwlock, which glibc lets only the very thread unlock that locked it, and
- * in a forked child that thread has another id.)
+ * The one lock of this package. A thread holds it for a few instructions at a time, never while
+ * libssl or Python runs a callback. During a fork no other thread holds it. (A lock of OpenSSL is a
+ * pthread_rwlock. glibc lets only the thread that locked it unlock it, and in a forked child that
+ * thread has another id. So it cannot be used here.)
  */
 #include <pthread.h>
 #include "openssl_tickets.h"
@@ -27,7 +27,7 @@ static void guard_forks(void)
                                   openssl_tickets_unlock) == 0;
 }
 
-/* To be called before anything else, any number of times. Returns 0 when there is no memory. */
+/* Call it before anything else; more calls do no harm. Returns 0 if there is no memory. */
 int openssl_tickets_init(void)
 {
     return pthread_once(&once, guard_forks) == 0 && fork_is_safe;

@@ -1,9 +1,9 @@
 /*
- * The one private header of this package's C files. Each of them compiles alone with it.
+ * The one private header of this package's C files. Each file compiles alone with it.
  *
- * Everything that a build needs comes first, so that the preprocessor can say what is missing:
- * the headers of OpenSSL's own libssl, 3.0 or newer. An older OpenSSL lacks SSL_new_session_ticket;
- * LibreSSL and BoringSSL lack the ticket callbacks.
+ * The checks come first, so that the preprocessor can say what a build lacks: the headers of
+ * OpenSSL's own libssl, 3.0 or newer. An older OpenSSL lacks SSL_new_session_ticket. LibreSSL and
+ * BoringSSL lack the ticket callbacks.
  */
 #ifndef OPENSSL_TICKETS_H
 #define OPENSSL_TICKETS_H
@@ -39,7 +39,7 @@ void *openssl_tickets_symbol_of(const char *file, const char *symbol);
 /* _native/errors.c */
 void openssl_tickets_write_unraisable(void *exception, void *object);
 
-/* _core/slot.c: what hangs on an SSL_CTX. "Under the lock" is the lock of lock.c. */
+/* _core/slot.c: the data of an SSL_CTX. "Under the lock" means the lock of lock.c. */
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 typedef struct openssl_tickets_store openssl_tickets_store;
 
@@ -47,35 +47,35 @@ typedef struct openssl_tickets_store openssl_tickets_store;
 
 typedef struct {
     X509_STORE *store;         /* a reference; NULL if there is no digest yet */
-    int count;                 /* how many certificates and CRLs it had */
+    int count;                 /* the number of certificates and CRLs in the store then */
     unsigned char digest[OPENSSL_TICKETS_ANCHORS_LEN];
 } openssl_tickets_anchors;
-/* What has become of the tickets of an SSL_CTX: see ticket_stats.py. */
+/* What happened to the tickets of an SSL_CTX: see ticket_stats.py. */
 typedef struct {
     uint64_t issued, received, used, renewed, ignored, aborted, undecryptable, failed;
 } openssl_tickets_counts;
 
 typedef struct {
-    uintptr_t number;          /* under which Python keeps the callbacks; never given out twice */
-    SSL_CTX *ctx;              /* the one that owns the slot */
+    uintptr_t number;          /* Python keeps the callbacks under it; no number is used twice */
+    SSL_CTX *ctx;              /* the owner of the slot */
     int asks_generate;         /* under the lock: whether Python has a generate callback */
-    int asks_decrypt;          /* under the lock: the same for decrypt */
+    int asks_decrypt;          /* under the lock: whether Python has a decrypt callback */
     int announces;             /* under the lock: whether Python has a callback for new sessions */
     int resumes;               /* under the lock: whether clients offer sessions by themselves */
-    openssl_tickets_store *store; /* under the lock: where these are; NULL if Python has them */
-    int stores_nothing;        /* under the lock: whether SESS_CACHE_NO_INTERNAL_STORE is ours */
-    openssl_tickets_anchors anchors; /* under the lock: what clients trust, digested */
-    int binds_names;           /* under the lock: whether a ticket is good for its server name only */
-    long max_lifetime;         /* under the lock: seconds from the full handshake on; 0 for no end */
-    openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl has keys of its own */
-    unsigned char *purpose;    /* under the lock: what the keyring's keys are derived for, or NULL */
+    openssl_tickets_store *store; /* under the lock: the store of the sessions; NULL if Python has it */
+    int stores_nothing;        /* under the lock: whether we set SESS_CACHE_NO_INTERNAL_STORE */
+    openssl_tickets_anchors anchors; /* under the lock: a digest of what clients trust */
+    int binds_names;           /* under the lock: whether a ticket is bound to its server name */
+    long max_lifetime;         /* under the lock: seconds from the full handshake; 0 for no limit */
+    openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl uses its own keys */
+    unsigned char *purpose;    /* under the lock: the purpose of the derived keys, or NULL */
     size_t purpose_len;
     openssl_tickets_counts counts; /* under the lock */
 } openssl_tickets_slot;
 
 /* Marks of an SSL. */
-#define OPENSSL_TICKETS_ACCEPTED 1 /* decrypt has accepted the ticket that was looked at last */
-#define OPENSSL_TICKETS_AGAIN 2    /* the hello is the second in this handshake */
+#define OPENSSL_TICKETS_ACCEPTED 1 /* decrypt has accepted the last ticket */
+#define OPENSSL_TICKETS_AGAIN 2    /* the client's hello is the second one of this handshake */
 
 openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx);
 openssl_tickets_slot *openssl_tickets_slot_of(const SSL *ssl);
@@ -118,7 +118,7 @@ int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_sl
 void openssl_tickets_count(uint64_t *count);
 int openssl_tickets_get_counts(SSL_CTX *ctx, openssl_tickets_counts *counts);
 
-/* _core/ticket_callback.c; the three in the middle are Python's. */
+/* _core/ticket_callback.c. Python defines _generate, _refuse and _decrypt. */
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
 #define OPENSSL_TICKETS_NO_ID_CONTEXT 3
@@ -135,7 +135,7 @@ int openssl_tickets_set_generated(SSL *ssl, const void *data, size_t len);
 int openssl_tickets_hello_server_name(SSL *ssl, const char **name, size_t *name_len);
 int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled);
 
-/* _core/new_session.c; the last is Python's. */
+/* _core/new_session.c. Python defines the last function. */
 void openssl_tickets_set_new_session(SSL_CTX *ctx, int is_wanted, int announces);
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session);
 void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *session,
@@ -154,7 +154,7 @@ void openssl_tickets_remove(openssl_tickets_store *store, const char *key, size_
 void openssl_tickets_clear_store(openssl_tickets_store *store);
 size_t openssl_tickets_count_stored(openssl_tickets_store *store);
 
-/* _core/client_sessions.c; the two at the end are Python's. */
+/* _core/client_sessions.c. Python defines the last two functions. */
 int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store *store,
                                 int is_chained);
 int openssl_tickets_is_server_only(SSL_CTX *ctx);
@@ -178,10 +178,10 @@ typedef struct {
     unsigned char name[OPENSSL_TICKETS_KEY_NAME_LEN];
     unsigned char hmac_key[OPENSSL_TICKETS_MAX_SECRET_LEN];
     unsigned char aes_key[OPENSSL_TICKETS_MAX_SECRET_LEN];
-    size_t secret_len;         /* 32 of each, with AES-256; or 16, with AES-128 */
+    size_t secret_len;         /* of each key: 32 bytes for AES-256, 16 for AES-128 */
 } openssl_tickets_key;
 
-/* What a key of a keyring was used for. */
+/* How often a key of a keyring was used. */
 typedef struct {
     unsigned char name[OPENSSL_TICKETS_KEY_NAME_LEN];
     uint64_t encrypted, decrypted;
@@ -229,7 +229,7 @@ int openssl_tickets_open_sealed(const unsigned char *secret, size_t secret_len,
 /* _adapters/stdlib.c */
 int openssl_tickets_append_object_at(uintptr_t list);
 
-/* Whether ssl speaks a version before TLS 1.3, whose tickets are made from the session itself. */
+/* Whether ssl speaks a version before TLS 1.3. There a ticket contains the session itself. */
 static inline int openssl_tickets_before_tls13(const SSL *ssl)
 {
     switch (SSL_version(ssl)) {

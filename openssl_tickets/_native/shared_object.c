@@ -1,4 +1,4 @@
-/* Which file a piece of a loaded library came from. */
+/* Finds the file of a loaded library. */
 #define _GNU_SOURCE /* for Dl_info */
 #include <dlfcn.h>
 #include "openssl_tickets.h"

@@ -1,4 +1,4 @@
-"""Which file a piece of a loaded library is from; nothing here follows a pointer."""
+"""Finds the file of a loaded library. Nothing here follows a pointer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def file_of(address: Any) -> str | None:
-    """Returns the loaded file that *address* is in, a pointer of any cffi; None if in none."""
+    """Returns the loaded file that holds *address*, a pointer of any ffi; None if there is none."""
     return _text(lib.openssl_tickets_file_of(ffi.cast("void *", address)))
 
 
@@ -21,7 +21,7 @@ def libssl_of(file: str) -> str | None:
     """
     Returns the file of the libssl that the loaded shared object *file* calls.
 
-    It is None where *file* is not loaded, or has a libssl inside that it keeps for itself.
+    It is None if *file* is not loaded, or if it contains a libssl whose symbols are hidden.
     """
     symbol = symbol_of(file, "SSL_CTX_new")
     return file_of(symbol) if symbol is not None else None
@@ -31,7 +31,8 @@ def symbol_of(file: str, symbol: str) -> Pointer[void] | None:
     """
     Returns the address that *symbol* has for the loaded shared object *file*.
 
-    It is None where *file* is not loaded, or neither has it nor is linked to what has it.
+    It is None if *file* is not loaded, or if neither it nor a library that it is linked to has
+    *symbol*.
     """
     return lib.openssl_tickets_symbol_of(os.fsencode(file), symbol.encode()) or None
 

@@ -1,1 +1,1 @@
-"""All of pyOpenSSL on the system's libssl."""
+"""Moves pyOpenSSL to the system's libssl."""

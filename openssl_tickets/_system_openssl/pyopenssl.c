@@ -1,4 +1,4 @@
-/* What pyOpenSSL expects of its binding, and OpenSSL has no function for. */
+/* Functions that pyOpenSSL expects from its binding and that OpenSSL does not have. */
 #define _GNU_SOURCE /* for Dl_info */
 #include <dlfcn.h>
 #include <sys/time.h>
@@ -13,7 +13,7 @@ static group_name_function find_group_name(void)
     Dl_info info;
     void *handle = NULL, *function = NULL;
 
-    /* The loaded file, by its name: libssl's symbols need not be in the global scope. */
+    /* dlsym needs the loaded file, because libssl's symbols may not be in the global scope. */
     if (dladdr(TLS_method(), &info))
         handle = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
     if (handle != NULL) {
@@ -28,7 +28,7 @@ int openssl_tickets_has_group_name(void)
     return find_group_name() != NULL;
 }
 
-/* To be called only if there is one. */
+/* Call it only if openssl_tickets_has_group_name() returns 1. */
 const char *openssl_tickets_group_name(SSL *ssl)
 {
     group_name_function group_name = find_group_name();

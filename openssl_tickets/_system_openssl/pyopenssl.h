@@ -1,6 +1,6 @@
 /*
- * The headers behind cdef/, and the few things that cryptography offers pyOpenSSL and OpenSSL's
- * headers do not have by that name: its types, and its switches for what an OpenSSL may lack.
+ * The headers for the declarations in cdef/. It also has what cryptography offers to pyOpenSSL and
+ * OpenSSL's headers do not have under that name: types, and switches for optional features.
  */
 #ifndef OPENSSL_TICKETS_PYOPENSSL_H
 #define OPENSSL_TICKETS_PYOPENSSL_H
@@ -31,13 +31,14 @@ typedef STACK_OF(X509_OBJECT) Cryptography_STACK_OF_X509_OBJECT;
 typedef STACK_OF(X509_REVOKED) Cryptography_STACK_OF_X509_REVOKED;
 
 #define Cryptography_SSL_SESSION_new SSL_SESSION_new
-/* OpenSSL 4.0 hands this callback a const certificate, and cffi knows one declaration only. */
+/* OpenSSL 4.0 passes a const certificate to this callback. cffi can have one declaration only. */
 #define X509_STORE_set_get_issuer(store, callback) \
     X509_STORE_set_get_issuer(store, (X509_STORE_CTX_get_issuer_fn)(callback))
 
 /*
- * What came after OpenSSL 3.0. The libssl that runs counts, and not the one whose headers these are:
- * a wheel is built once. With PKCS#1 v1.5, a wrong padding decrypts to random bytes from 3.2 on.
+ * Features that came after OpenSSL 3.0. They depend on the libssl that runs, not on the headers of
+ * the build, because one wheel runs on many. IMPLICIT_RSA_REJECTION: with PKCS#1 v1.5, a wrong
+ * padding decrypts to random bytes from OpenSSL 3.2 on.
  */
 #define Cryptography_HAS_IMPLICIT_RSA_REJECTION (OpenSSL_version_num() >= 0x30200000L)
 #define Cryptography_HAS_SSL_GET0_GROUP_NAME openssl_tickets_has_group_name()

@@ -1,4 +1,4 @@
-"""Running a program as ``python`` does, with pyOpenSSL on the system's libssl."""
+"""Runs a program as ``python`` does, with pyOpenSSL on the system's libssl."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from typing import Any
 
 from openssl_tickets._system_openssl.stand_in import use_system_openssl
 
-# What is ahead of the program that multiprocessing gives to a new interpreter.
+# This code goes before the code that multiprocessing gives to a new interpreter.
 _FIRST = "from openssl_tickets._system_openssl import run; run.use_system_openssl_in_all(); "
 
-# What ``python`` itself calls; the public functions of runpy do not leave a __main__ behind.
+# ``python`` itself calls this function. The public functions of runpy leave no __main__ behind.
 _RUN_MODULE = runpy._run_module_as_main  # type: ignore[attr-defined]
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:
     """
-    Runs what ``python path arguments`` would, on the system's libssl: a script, or a folder or a
-    zip file with a ``__main__.py``; but not a compiled ``.pyc``.
+    Runs a program as ``python path arguments`` does, with pyOpenSSL on the system's libssl.
 
-    The program finds itself as ``__main__``, and its own folder first on ``sys.path``. What it
-    raises is raised, and its traceback is what ``python`` would print.
+    The program is a script, or a folder or a zip file with a ``__main__.py``. A compiled ``.pyc``
+    is not supported. The program's module is ``__main__``, and its folder is first on ``sys.path``.
+    Its exceptions are raised, and their traceback is the one that ``python`` would print.
+
+    Args:
+        path: the program.
+        arguments: its ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: there is no program, with the message and the status of ``python``.
-        ImportError: there is no pyOpenSSL.
+        SystemExit: there is no such program. The message and the status are those of ``python``.
+        ImportError: pyOpenSSL is not installed.
         LibraryMismatchError: see :func:`openssl_tickets.use_system_openssl`.
     """
     use_system_openssl_in_all()
@@ -61,14 +65,18 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
 
 def run_module(name: str, arguments: Sequence[str]) -> None:
     """
-    Runs what ``python -m name arguments`` would, on the system's libssl.
+    Runs a module as ``python -m name arguments`` does, with pyOpenSSL on the system's libssl.
+
+    Args:
+        name: the module.
+        arguments: its ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: there is no such module, with the message and the status of ``python``.
-        ImportError: there is no pyOpenSSL.
+        SystemExit: there is no such module. The message and the status are those of ``python``.
+        ImportError: pyOpenSSL is not installed.
         LibraryMismatchError: see :func:`openssl_tickets.use_system_openssl`.
     """
-    use_system_openssl_in_all()  # ahead of the packages that the module is in
+    use_system_openssl_in_all()  # before runpy imports the packages that contain the module
     sys.argv[:] = ["-m", *arguments]
     _new_main()
     _as_main(_RUN_MODULE, name, True)
@@ -76,10 +84,10 @@ def run_module(name: str, arguments: Sequence[str]) -> None:
 
 def use_system_openssl_in_all() -> None:
     """
-    Calls :func:`openssl_tickets.use_system_openssl` here, and in all that multiprocessing starts.
+    Calls :func:`openssl_tickets.use_system_openssl` here, and in all multiprocessing processes.
 
-    A process that it forks has it anyway. ``spawn`` and ``forkserver`` start a new interpreter: it
-    does the same ahead of anything else, and so do the processes that it starts.
+    A forked process inherits it. ``spawn`` and ``forkserver`` start a new interpreter, which calls
+    this function before anything else. So the processes that it starts do the same.
     """
     use_system_openssl()
     from multiprocessing import util
@@ -89,7 +97,7 @@ def use_system_openssl_in_all() -> None:
         return
 
     def spawnv_passfds(path: Any, arguments: Sequence[str], descriptors: Any) -> Any:
-        # The resource tracker runs nothing of the program.
+        # The resource tracker does not run the program's code.
         new = [
             _FIRST + argument
             if before == "-c" and "resource_tracker import" not in argument
@@ -103,30 +111,30 @@ def use_system_openssl_in_all() -> None:
 
 
 def _new_main() -> types.ModuleType:
-    """Puts a ``__main__`` in place of ours, with what ``python`` puts into its own."""
+    """Replaces our ``__main__`` module with a new one, like the one that ``python`` makes."""
     main = types.ModuleType("__main__")
     vars(main)["__builtins__"] = builtins
     if "__annotations__" in vars(sys.modules["__main__"]):  # until CPython 3.14
         vars(main)["__annotations__"] = {}
-    # For good, since threads and exit functions of the program may outlive its last line.
+    # It stays there, because threads and exit functions may run after the program's last line.
     sys.modules["__main__"] = main
     return main
 
 
 def _leave_current_folder() -> bool:
-    """Takes from ``sys.path`` what ``python -m`` put there; False if it was told to put nothing."""
-    safe = getattr(sys.flags, "safe_path", sys.flags.isolated)  # -P is of CPython 3.11
+    """Removes the folder that ``python -m`` put on ``sys.path``; returns False if there is none."""
+    safe = getattr(sys.flags, "safe_path", sys.flags.isolated)  # -P came with CPython 3.11
     if not safe:
         del sys.path[0]
     return not safe
 
 
 def _as_main(run: Callable[..., Any], *arguments: object) -> Any:
-    """Calls *run*; the traceback of what it raises begins where that of ``python`` does."""
+    """Calls *run*, and cuts our own frames from the traceback of an exception."""
     try:
         return run(*arguments)
     except BaseException as error:
         theirs, hook = error.__traceback__ and error.__traceback__.tb_next, sys.excepthook
-        # Not as it is raised, since all frames that it passes on its way out add to it.
+        # The hook cuts the traceback, because each frame that the exception passes adds to it.
         sys.excepthook = lambda kind, value, _: hook(kind, value.with_traceback(theirs), theirs)
         raise

@@ -1,4 +1,4 @@
-"""Putting all of pyOpenSSL on the system's libssl."""
+"""Moves pyOpenSSL to the system's libssl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openssl_tickets._extras import needs_extra
 from openssl_tickets._native.errors import drain_error_queue
 from openssl_tickets._native.library import OPENSSL_VERSION
 
-# The first and the last pyOpenSSL whose own tests pass on our binding, see tests/suites/.
+# The oldest and the newest pyOpenSSL whose own tests pass on our binding, see tests/suites/.
 TESTED_PYOPENSSL = ((25, 0), (26, 4))
 _TESTED = " to ".join(".".join(map(str, version)) for version in TESTED_PYOPENSSL)
 
@@ -23,30 +23,30 @@ _lock = threading.RLock()
 
 def use_system_openssl() -> None:
     """
-    Makes pyOpenSSL run on the system's libssl, in the whole process.
+    Makes pyOpenSSL use the system's libssl, in the whole process.
 
-    pyOpenSSL from the package index brings an OpenSSL of its own, inside cryptography's wheel;
-    its contexts mean nothing to the system's libssl, which this package is linked to. Call this
-    before anything imports ``OpenSSL``, or let ``from openssl_tickets import SSL`` do it. To run a
-    program that cannot be changed, see ``python -m openssl_tickets run``.
+    Call it before anything imports ``OpenSSL``, or import ``SSL`` from this package, which calls
+    it. If you cannot change the program, run it with ``openssl-tickets run``.
 
-    What multiprocessing starts with ``spawn`` or ``forkserver`` (the default from CPython 3.14 on)
-    imports the program's main module again: call it at the top of that module, and not below
-    ``if __name__ == "__main__"``.
+    pyOpenSSL from the package index uses the OpenSSL inside cryptography's wheel. This package is
+    linked to the system's libssl, and the two cannot share contexts. If pyOpenSSL already uses the
+    system's libssl, as in Linux distributions, this function does nothing. cryptography keeps its
+    own OpenSSL. The two exchange keys and certificates as DER, so they work side by side.
 
-    It does nothing if pyOpenSSL is on the same libssl already, as from Linux distributions.
-    cryptography itself stays on its own OpenSSL: pyOpenSSL and cryptography exchange keys and
-    certificates as DER, so the two live side by side. It may be called again, and by several
-    threads at once.
+    With multiprocessing, call it at the top of the program's main module, not below
+    ``if __name__ == "__main__"``. Processes that start with ``spawn`` or ``forkserver`` (the
+    default from CPython 3.14 on) import that module again.
 
-    Where it puts a pyOpenSSL on the system's libssl that is older or newer than those it was
-    tested with (25.0 to 26.4), it gives a ``RuntimeWarning``, once. What such a pyOpenSSL asks of
-    libssl and is not bound raises an AttributeError that says so.
+    More calls do no harm, and several threads may call it at once.
+
+    It was tested with pyOpenSSL 25.0 to 26.4. If it moves another version, it gives a
+    ``RuntimeWarning``, once. If that version needs a libssl function that is not bound, it gets an
+    AttributeError that says so.
 
     Raises:
-        ImportError: pyOpenSSL is not installed; the message names the extra to install.
-        LibraryMismatchError: ``OpenSSL`` has been imported before, on another libssl. It is too
-            late then; the message says what to do.
+        ImportError: pyOpenSSL is not installed. The message names the extra to install.
+        LibraryMismatchError: ``OpenSSL`` was already imported, on another libssl. The message says
+            what to do.
 
     Example::
 
@@ -58,7 +58,7 @@ def use_system_openssl() -> None:
     """
     with _lock:
         if "OpenSSL._util" in sys.modules:
-            import OpenSSL  # noqa: F401 (to its end: another thread may be at it)
+            import OpenSSL  # noqa: F401 (waits for another thread that is importing it)
         else:
             _import_pyopenssl()
         pyopenssl.prove_same_libssl()
@@ -70,7 +70,7 @@ def _import_pyopenssl() -> None:
 
 
 def _import_on_stand_in() -> None:
-    # pyOpenSSL takes what this class offers when it is imported, and never looks again.
+    # pyOpenSSL makes one Binding when it is imported, and keeps what that offers.
     import cryptography.hazmat.bindings.openssl.binding
 
     binding: Any = cryptography.hazmat.bindings.openssl.binding
@@ -88,11 +88,11 @@ def _import_on_stand_in() -> None:
 
 
 def _stand_in(original: Any) -> type:
-    """Returns a class that is ``SystemBinding`` for pyOpenSSL, and *original* for all others."""
+    """Returns a class that makes a ``SystemBinding`` for pyOpenSSL, else an *original*."""
 
     class Binding(original):  # type: ignore[misc]
         def __new__(cls) -> Any:
-            # Any thread may import something of cryptography meanwhile, or pyOpenSSL itself.
+            # Meanwhile, other threads may import parts of cryptography.
             asked_by = sys._getframe(1).f_globals.get("__name__")
             return SystemBinding() if asked_by == "OpenSSL._util" else original()
 
@@ -100,7 +100,7 @@ def _stand_in(original: Any) -> type:
 
 
 class SystemBinding:
-    """What cryptography's ``Binding`` is to pyOpenSSL: ``ffi`` and ``lib``, for the system's."""
+    """Replaces cryptography's ``Binding``: ``ffi`` and ``lib`` of the system's libssl."""
 
     def __init__(self) -> None:
         import cryptography
@@ -109,7 +109,7 @@ class SystemBinding:
 
         if _cryptography_has_legacy_algorithms():
             _pyopenssl.lib.OSSL_PROVIDER_try_load(_pyopenssl.ffi.NULL, b"legacy", 1)
-            drain_error_queue()  # where the system has no such file, pyOpenSSL does without
+            drain_error_queue()  # if the system has no such file, pyOpenSSL works without it
         self.ffi = _pyopenssl.ffi
         self.lib = _as_module(_pyopenssl.lib)
         vars(self.lib)["CRYPTOGRAPHY_PACKAGE_VERSION"] = _pyopenssl.ffi.new(
@@ -118,15 +118,16 @@ class SystemBinding:
 
 
 def _cryptography_has_legacy_algorithms() -> bool:
-    """Whether cryptography has loaded OpenSSL's legacy provider for itself: blowfish, RC2, ..."""
+    """Whether cryptography has loaded OpenSSL's legacy provider (Blowfish, RC2, ...)."""
     rust = sys.modules.get("cryptography.hazmat.bindings._rust")
     binding = sys.modules["cryptography.hazmat.bindings.openssl.binding"]
-    # cryptography 42 and newer keep it in the one, and older in the other.
+    # The first place is cryptography 42's and newer, the second one older versions'.
     places = (getattr(rust, "openssl", None), binding.Binding)
     return any(getattr(place, "_legacy_provider_loaded", False) for place in places)
 
 
-# cryptography's switches for what an OpenSSL may lack, and every one from 3.0 on has, or none.
+# cryptography's switches for optional features: 1 if every OpenSSL from 3.0 on has the feature, and
+# 0 if none has it.
 _SWITCHES = {
     1: "300_EVP_CIPHER 300_FIPS ALPN BN_FLAGS CUSTOM_EXT DTLS_GET_DATA_MTU ED25519 ED448 "
     "EVP_DIGESTFINAL_XOF EVP_PKEY_DH EVP_PKEY_DHX EVP_PKEY_SET_PEER_EX GET_EXTMS_SUPPORT KEYLOG "
@@ -137,7 +138,7 @@ _SWITCHES = {
     0: "ENGINE EVP_AEAD FIPS MEM_FUNCTIONS NEXTPROTONEG SSL_ST",
 }
 
-# What cryptography says of the OpenSSL that it was built with.
+# cryptography's constants about the OpenSSL that it was built with.
 _CRYPTOGRAPHYS = {
     "CRYPTOGRAPHY_HAS_WORKING_ED25519": 1,
     "CRYPTOGRAPHY_IS_BORINGSSL": 0,
@@ -148,10 +149,10 @@ _CRYPTOGRAPHYS = {
     "CRYPTOGRAPHY_OPENSSL_LESS_THAN_111E": 0,
 }
 
-# What the libssl that runs may lack, under the switch that tells pyOpenSSL so.
+# Functions that the running libssl may lack, by the switch that tells pyOpenSSL.
 _CONDITIONAL_NAMES = {"Cryptography_HAS_SSL_GET0_GROUP_NAME": ["SSL_get0_group_name"]}
 
-# What cryptography's binding has and ours does not, as regular expressions, and why.
+# Names of cryptography's binding that ours does not have, as regular expressions, and the reason.
 NOT_OFFERED = {
     r"ENGINE_\w+|SSL_CTX_set_client_cert_engine": "OpenSSL 4.0 and the libssl.so.3 of some "
     "distributions have no engines (Cryptography_HAS_ENGINE is 0, as it is in cryptography 47 and "
@@ -166,7 +167,7 @@ NOT_OFFERED = {
 
 
 def _as_module(lib: Any) -> types.ModuleType:
-    """Returns a module with the attributes of *lib*, which users of pyOpenSSL may replace."""
+    """Returns a module with the attributes of *lib*, because users of pyOpenSSL replace some."""
     module = types.ModuleType("openssl_tickets._system_openssl._pyopenssl.lib")
     names = {name: getattr(lib, name) for name in dir(lib)}
     lacking = {
@@ -177,7 +178,7 @@ def _as_module(lib: Any) -> types.ModuleType:
     }
     for name in lacking:
         del names[name]
-    # Of the libssl that runs; the constant is of the headers that this package was built with.
+    # The version of the running libssl. The C constant is that of the headers of the build.
     names["OPENSSL_VERSION_NUMBER"] = names["OpenSSL_version_num"]()
     names["CRYPTOGRAPHY_OPENSSL_320_OR_GREATER"] = names["OPENSSL_VERSION_NUMBER"] >= 0x30200000
     names.update(

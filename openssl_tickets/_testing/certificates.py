@@ -1,4 +1,4 @@
-"""Certificates for the command line and the pytest helper: a throw-away one, and whose one is."""
+"""Makes a test certificate, and reads the subject of a certificate."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ def make_certificate(
     folder: str | os.PathLike[str], name: str = "localhost", program: str = "openssl"
 ) -> Path:
     """
-    Makes a self-signed certificate for localhost with the ``openssl`` program, good for two days.
+    Makes a self-signed certificate for localhost with the ``openssl`` program.
+
+    It is valid for two days.
 
     Args:
-        folder: where it goes.
-        name: its common name, and that of its file.
+        folder: the folder for the file.
+        name: the common name, and the name of the file without ``.pem``.
         program: the ``openssl`` to run.
 
     Returns:
-        The file, with the certificate and its key. It is also what clients are to trust.
+        The path of the PEM file, with the certificate and its key. Clients can trust this file.
 
     Raises:
         FileNotFoundError: there is no such *program*.
-        RuntimeError: the program failed, or took too long.
+        RuntimeError: the program failed, or took longer than 60 seconds.
     """
     path = Path(folder) / f"{name}.pem"
     key, configuration = path.with_suffix(".key"), path.with_suffix(".cnf")
-    # That of the system need not be there, and may be any.
+    # The system's configuration may be missing, or may say anything.
     configuration.write_text(_CONFIGURATION.format(name=name))
     command = [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-days", "2", "-config", str(configuration)]
@@ -54,7 +56,7 @@ def make_certificate(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
-            start_new_session=True,  # a Ctrl-C is for us
+            start_new_session=True,  # so that Ctrl-C ends only this process
         )
     except FileNotFoundError:
         raise FileNotFoundError(
@@ -80,12 +82,16 @@ def subject(der: bytes) -> str:
     """
     Returns the subject of a certificate, ``"O=Example, CN=alice"`` for example.
 
-    What is in a name is its owner's word: parts that cannot be printed are escaped.
+    The owner of the certificate chooses this text, so characters that cannot be printed are
+    escaped.
+
+    Args:
+        der: the certificate in DER.
 
     Raises:
         ValueError: *der* is not a certificate in DER.
     """
-    # That half of the binding is for pyOpenSSL, but it needs no pyOpenSSL.
+    # This binding is made for pyOpenSSL, but it works without pyOpenSSL.
     from openssl_tickets._system_openssl._pyopenssl import ffi, lib
 
     source = ffi.gc(lib.BIO_new_mem_buf(der, len(der)), lib.BIO_free)
@@ -114,7 +120,7 @@ def subject(der: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns *text* with what a terminal would not print as it is escaped."""
+    """Returns *text*, with characters that a terminal cannot print escaped."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text

@@ -1,7 +1,7 @@
 """
-A server for contexts of ``ssl`` and of pyOpenSSL, behind the fixtures, the demo and ``serve``.
+A server for contexts of ``ssl`` and pyOpenSSL. The fixtures, the demo and ``serve`` use it.
 
-Neither library is imported here: who hands in a context has imported its own.
+This module imports neither library. Whoever passes a context has imported its library.
 """
 
 from __future__ import annotations
@@ -20,35 +20,39 @@ from typing import Any
 
 HOST = "127.0.0.1"
 TIMEOUT = 10.0  # seconds
-GRACE = 1.0  # seconds that each side has at the end of a connection
+GRACE = 1.0  # seconds that each side has to end a connection
 
-# Shakes hands on a socket, with so many seconds for each step, and ends the connection afterwards.
+# accept(socket, timeout): does the handshake, with a timeout in seconds for each step, and ends the
+# connection when its `with` block ends.
 Accept = Callable[[socket.socket, float], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass(eq=False)
 class Taken:
-    """A connection that was taken."""
+    """A connection that the server has accepted."""
 
     plain: socket.socket
     number: int
     deadline: float
-    is_late: bool = False  # it was shut down, since it took too long
-    is_stopped: bool = False  # it was shut down, since the server is closing
+    is_late: bool = False  # the server shut it down, because it took too long
+    is_stopped: bool = False  # the server shut it down, because the server is closing
 
 
 class Server:
     """
-    Takes connections on a port, and has each handled in a thread of its own.
+    Accepts connections on a port, and handles each one in a thread of its own.
 
     Args:
-        handle: is called with each connection, whose socket is closed afterwards.
+        handle: it is called with each connection. The socket is closed afterwards.
         host: the address to listen on.
-        port: 0 for a free one.
-        limit: how many seconds a connection may take as a whole; then it is shut down.
-        connections: how many to take; all that come if it is None.
-        at_once: how many there are at a time; more wait for their turn.
-        ended: is called when the last of *connections* has ended.
+        port: the port; 0 for a free one.
+        limit: how many seconds a connection may take as a whole. After that it is shut down.
+        connections: how many connections to accept; None for any number.
+        at_once: how many connections to handle at the same time. More must wait.
+        ended: it is called when the last of *connections* has ended.
+
+    Raises:
+        OSError: the server cannot listen on *host* and *port*.
     """
 
     def __init__(
@@ -82,8 +86,9 @@ class Server:
 
     def end(self, seconds: float) -> None:
         """
-        Takes no more connections. Those that are open find that their clients have ended, and have
-        so many *seconds* for their own end.
+        Accepts no more connections, and waits for the open ones.
+
+        An open connection sees the end of its client's data. It has *seconds* to end by itself.
         """
         self._stop()
         self._shut_down(socket.SHUT_RD)
@@ -91,7 +96,7 @@ class Server:
 
     def close(self) -> list[str]:
         """
-        Stops it, and ends the connections that are still open. A second call does nothing.
+        Stops the server, and ends the open connections. A second call does nothing.
 
         Returns:
             The names of the threads that did not end.
@@ -102,7 +107,7 @@ class Server:
         return [thread.name for thread in list(self._open)]
 
     def wait(self, seconds: float) -> None:
-        """Waits until the connections that are open have ended, but not for longer."""
+        """Waits until the open connections have ended, for *seconds* at most."""
         end = time.monotonic() + seconds
         while self._open and time.monotonic() < end:
             time.sleep(0.005)
@@ -147,8 +152,8 @@ class Server:
         try:
             plain, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
-            return  # it has left already
-        except OSError as error:  # all descriptors are in use, for example
+            return  # the client has left already
+        except OSError as error:  # for example, all descriptors are in use
             self._failed("no connection could be taken", error)
             return
         plain.setblocking(True)
@@ -197,11 +202,11 @@ class Server:
 
     @staticmethod
     def _may_end(taken: Taken) -> bool:
-        """Whether it is not stuck in its handler."""
+        """Whether the connection may still end by itself. If not, its handler is stuck."""
         return time.monotonic() < taken.deadline + 5 * GRACE
 
     def _milliseconds(self) -> float | None:
-        """Returns how long nothing is to be done about the connections that are open."""
+        """Returns the time in milliseconds until an open connection needs attention."""
         now = time.monotonic()
         times = [
             moment - now
@@ -216,13 +221,18 @@ class TLSServer(Server):
     """
     A TLS server on a free port of 127.0.0.1, for a context of ``ssl`` or of pyOpenSSL.
 
-    Each connection is served in a thread of its own: it shakes hands, calls ``serve(connection)``,
-    and closes.
+    Each connection has a thread of its own. The thread does the handshake, calls
+    ``serve(connection)``, and closes the connection.
 
     Args:
         context: an ``ssl.SSLContext`` or ``OpenSSL.SSL.Context`` for servers.
-        serve: what a connection is for. None: what comes is sent back, until the client closes.
+        serve: ``serve(connection)``, called after the handshake. None sends back what the client
+            sends, until the client closes.
         timeout: how long each step of a connection may take, in seconds.
+
+    Raises:
+        TypeError: *context* is not a context of ``ssl`` or pyOpenSSL.
+        OSError: there is no free port.
     """
 
     def __init__(
@@ -231,7 +241,8 @@ class TLSServer(Server):
         serve: Callable[[Any], object] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
-        #: What connections raised, in ``serve`` or in the handshake. Empty it if that was to be.
+        #: The exceptions of the connections, from ``serve`` and from the handshake. The fixture
+        #: fails the test if the list is not empty, so remove those that the test expects.
         self.errors: list[BaseException] = []
         self._tls = accepting(context)
         self._serve = _echo if serve is None else serve
@@ -239,7 +250,12 @@ class TLSServer(Server):
         super().__init__(self._converse)
 
     def close(self) -> list[str]:
-        """Stops it, and ends the connections that are still open. A second call does nothing."""
+        """
+        Stops the server, and ends the open connections. A second call does nothing.
+
+        Returns:
+            The names of the threads that did not end. Each is also in ``errors``.
+        """
         if self.is_closing:
             return []
         self.wait(GRACE)
@@ -258,12 +274,13 @@ class TLSServer(Server):
 
 def accepting(context: Any) -> Accept:
     """
-    Returns what shakes hands with *context*: ``with accept(plain, timeout) as connection``.
+    Returns a function for ``with accept(plain, timeout) as connection``.
 
-    At its end the client is sent a close_notify, unless something was raised.
+    The function does the handshake. At the end of the block it sends a close_notify, unless the
+    block raised an exception.
 
     Raises:
-        TypeError: it is a context of neither library.
+        TypeError: *context* is not a context of ``ssl`` or pyOpenSSL.
     """
     ssl = sys.modules.get("ssl")
     if ssl is not None and isinstance(context, ssl.SSLContext):
@@ -283,7 +300,7 @@ def _accept_ssl(context: Any, plain: socket.socket, timeout: float) -> Iterator[
         mine.settimeout(timeout)
         with context.wrap_socket(mine, server_side=True) as connection:
             yield connection
-            with contextlib.suppress(OSError, ValueError):  # it may have been closed
+            with contextlib.suppress(OSError, ValueError):  # the block may have closed it
                 connection.settimeout(min(timeout, GRACE))
                 connection.unwrap()
 
@@ -292,7 +309,7 @@ def _accept_ssl(context: Any, plain: socket.socket, timeout: float) -> Iterator[
 def _accept_pyopenssl(
     module: Any, context: Any, plain: socket.socket, timeout: float
 ) -> Iterator[Any]:
-    # pyOpenSSL takes no notice of a socket's own timeout, but the kernel does.
+    # pyOpenSSL ignores the timeout of a Python socket. The kernel's timeouts work.
     seconds = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000))
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
@@ -308,7 +325,7 @@ def _accept_pyopenssl(
 
 
 def read(connection: Any) -> bytes:
-    """Returns what the client has sent; b"" at its end, with a close_notify or without."""
+    """Returns the client's next data, or b"" at its end, with or without a close_notify."""
     module = sys.modules.get("OpenSSL.SSL")
     if module is None or not isinstance(connection, module.Connection):
         return bytes(connection.recv(1 << 14))
@@ -333,7 +350,12 @@ def _shut_down(taken: Taken, how: int) -> None:
 
 
 def _linger(plain: socket.socket) -> None:
-    """Lets the client take what it was sent: a close with something unread would tear it down."""
+    """
+    Waits until the client closes, for ``GRACE`` seconds at most.
+
+    If the server closed a socket with unread data, the kernel would reset the connection, and the
+    client could lose what it was sent.
+    """
     end = time.monotonic() + GRACE
     plain.shutdown(socket.SHUT_WR)
     plain.settimeout(GRACE)

@@ -1,4 +1,4 @@
-"""What a caller may ask for: checked, and as s_client's command line."""
+"""Checks the arguments of a caller, and makes s_client's command line from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 
 class SClientOptions(TypedDict, total=False):
-    """The keyword arguments of :class:`SClient`, for annotations of what passes them on."""
+    """The keyword arguments of :class:`SClient`, to annotate functions that pass them on."""
 
     tls_version: Literal["1.2", "1.3"] | None
     ca_file: str | os.PathLike[str] | None
@@ -35,7 +35,7 @@ class RunOptions(SClientOptions, total=False):
 
 _VERSIONS = {None: [], "1.2": ["-tls1_2"], "1.3": ["-tls1_3"]}
 
-# Options of s_client that cannot be given besides, and why.
+# Options of s_client that extra_args must not hold, and the reason.
 _REFUSED = {
     **dict.fromkeys(("quiet", "brief", "debug"), "the program's output is read here"),
     **dict.fromkeys(("msg", "msgfile", "trace"), "the protocol messages are read here"),
@@ -59,7 +59,12 @@ def command_line(
     extra_args: Sequence[str],
     **files: str | os.PathLike[str] | None,
 ) -> list[str]:
-    """Returns the arguments of s_client; *files* are those of :class:`SClient`."""
+    """
+    Returns the command line of s_client. The arguments are those of :class:`SClient`.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, or is out of range.
+    """
     check("tls_version", tls_version, (str, type(None)), "a str or None")
     if tls_version not in _VERSIONS:
         raise ValueError(f'tls_version must be "1.2", "1.3" or None, not {tls_version!r}')
@@ -108,7 +113,7 @@ def checked_path(name: str, path: str | os.PathLike[str]) -> str:
 
 
 def _checked_extra_args(extra_args: Sequence[str]) -> list[str]:
-    # A str is a sequence of str too, but never the one that was meant.
+    # A str is also a sequence of str, but a caller never means that.
     is_list = isinstance(extra_args, Sequence) and not isinstance(extra_args, (str, bytes))
     check("extra_args", extra_args, Sequence if is_list else (), "a list of str")
     for argument in extra_args:
@@ -137,6 +142,6 @@ def check_bytes(name: str, data: bytes) -> None:
 
 
 def check(name: str, value: object, types: Any, what: str) -> None:
-    """Raises TypeError if *value* is not of *types*; a bool is no number."""
+    """Raises TypeError if *value* is not one of *types*, or if it is a bool."""
     if isinstance(value, bool) or not isinstance(value, types):
         raise TypeError(f"{name} must be {what}, not {type(value).__name__}: {value!r:.80}")

@@ -1,4 +1,4 @@
-"""One connection: in one call, or in steps."""
+"""Makes one connection, in one call or in steps."""
 
 from __future__ import annotations
 
@@ -52,16 +52,17 @@ def run(
 
     It connects, sends *send*, waits for *tickets* and then for *wait_for*, and closes.
 
-    In TLS 1.3, tickets and the refusal of a client certificate arrive after the handshake. To count
-    tickets, above all 0, wait for the server's reply, which comes after them. To see an alert, pass
-    ``check=False`` and wait for a ticket or a reply.
+    In TLS 1.3, tickets arrive after the handshake, and so does the refusal of a client certificate.
+    To count tickets, wait for the server's reply, which comes after them. This is needed above all
+    to see that there are none. To see an alert, pass ``check=False``, and wait for a ticket or a
+    reply.
 
     Args:
         host, port: as for :class:`SClient`.
         send: the bytes to send.
         tickets: how many tickets to wait for, 0 or more.
-        wait_for: the bytes from the server to wait for; empty for none.
-        check: whether it is an error if the connection ends too early. If it is not, the result's
+        wait_for: the bytes to wait for from the server; ``b""`` for none.
+        check: if True, a connection that ends too early is an error. If False, the result's
             :attr:`~SClientResult.missing` says what did not come.
         options: the keyword arguments of :class:`SClient`.
 
@@ -69,13 +70,13 @@ def run(
         What s_client saw.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type, or out of range.
+        TypeError, ValueError: an argument has the wrong type, or is out of range.
         SClientNotFound: there is no such *program*.
-        SClientRefused: nothing listens there.
-        SClientTimeout: a step took longer than *timeout*, whatever *check* says.
-        SClientEnded: the connection ended too early; its ``result`` has what s_client saw. Also,
-            whatever *check* says, if the program ended before it was connected: it refused its
-            arguments or a file, or could not reach the host.
+        SClientRefused: nothing listens at *host* and *port*.
+        SClientTimeout: a step took longer than *timeout* (also if *check* is False).
+        SClientEnded: the connection ended too early. Its ``result`` has what s_client saw. It is
+            also raised if *check* is False and the program ended before it was connected, because
+            it refused its arguments or a file, or could not reach the host.
         SClientError: the session could not be written to *sess_out*.
         OSError: the system has no files or processes left.
 
@@ -111,40 +112,41 @@ class SClient:
     """
     A connection of ``openssl s_client``, in steps.
 
-    When this returns, the program is connected. The handshake may still be in progress, so a server
-    in the same thread can accept it now. The end of the ``with`` block, or :meth:`close`, ends the
-    program. If an exception ends the block (also ``KeyboardInterrupt``), the program is killed. If
-    you drop the object without closing it, the program is killed with a ``ResourceWarning``.
+    When the constructor returns, the program is connected. The handshake may still be in progress,
+    so a server in the same thread can accept the connection now. :meth:`close` ends the program,
+    and so does the end of a ``with`` block. If an exception ends the block (also
+    ``KeyboardInterrupt``), the program is killed. If you drop the object without closing it, the
+    program is killed with a ``ResourceWarning``.
 
     Args:
-        host: a name or an address, IPv6 ones (``"::1"``) too.
+        host: a name or an address, also of IPv6 (``"::1"``).
         port: 1 to 65535.
         tls_version: the only version to offer; None for the program's default.
-        ca_file: the certificates to trust, PEM; None for the system's. An untrusted server is
-            reported in ``verify_code``; give ``-verify_return_error`` in *extra_args* to have
-            s_client end the connection.
+        ca_file: a PEM file with the certificates to trust; None for the system's. If the server's
+            certificate is not trusted, ``verify_code`` says so. To make s_client end the
+            connection then, pass ``-verify_return_error`` in *extra_args*.
         server_name: the name to ask for (SNI); None to ask for none.
         sess_in: the session to resume, a file that *sess_out* wrote.
-        sess_out: where to write the session; each ticket overwrites it, so it is the last one.
-            In TLS 1.2 it is written after a full handshake only, also for a session without a
-            ticket: a resumption leaves the file as it was, even if it brings a new ticket.
-        cert_file: the client's certificate, PEM.
-        key_file: its private key, PEM; None if it is in *cert_file* too.
-        extra_args: more arguments for s_client, ``["-alpn", "h2"]`` for example. Refused are those
-            that change when the program ends or what its input means (``-ign_eof``,
-            ``-reconnect``), that would mix with what is read here (``-msg``, ``-debug``,
-            ``-trace``, ``-quiet``), or that would print nothing here (``-showcerts``,
-            ``-keymatexport``).
-        program: the ``openssl`` to run; without a slash it is looked for on the PATH.
+        sess_out: the file to write the session to. Each ticket overwrites it, so it holds the last
+            one. In TLS 1.2, s_client writes it only after a full handshake, also if the session has
+            no ticket. A resumption leaves the file unchanged, even if it brings a new ticket.
+        cert_file: a PEM file with the client's certificate.
+        key_file: a PEM file with its private key; None if *cert_file* holds it too.
+        extra_args: more arguments for s_client, ``["-alpn", "h2"]`` for example. Some are refused:
+            those that change when the program ends or what its input means (``-ign_eof``,
+            ``-reconnect``), those whose output would mix with what is read here (``-msg``,
+            ``-debug``, ``-trace``, ``-quiet``), and those that would print nothing here
+            (``-showcerts``, ``-keymatexport``).
+        program: the ``openssl`` to run. If it has no slash, it is looked for on the PATH.
         timeout: how long each step (connecting, a wait, a send, closing) may take, in seconds.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type, or out of range.
+        TypeError, ValueError: an argument has the wrong type, or is out of range.
         SClientNotFound: there is no such *program*.
-        SClientRefused: nothing listens there.
+        SClientRefused: nothing listens at *host* and *port*.
         SClientTimeout: connecting took longer than *timeout*.
-        SClientEnded: the program ended before it was connected: it refused its arguments or a file,
-            or could not reach the host.
+        SClientEnded: the program ended before it was connected, because it refused its arguments or
+            a file, or could not reach the host.
         OSError: the system has no files or processes left.
 
     Example::
@@ -209,8 +211,8 @@ class SClient:
         """
         Sends *data* to the server.
 
-        It returns when the program has taken all of it. To know that the server has read it, wait
-        for a reply with :meth:`wait_for`. During the handshake, the data waits.
+        It returns when the program has taken all data. To know that the server has read it, wait
+        for a reply with :meth:`wait_for`. The program sends *data* after the handshake.
 
         Args:
             data: any bytes.
@@ -218,7 +220,8 @@ class SClient:
         Raises:
             TypeError: *data* is not bytes.
             SClientEnded: the connection is over.
-            SClientTimeout: the program did not take it in time; the server may not be reading.
+            SClientTimeout: the program did not take the data in time. The server may not be
+                reading.
         """
         check_bytes("data", data)
         sending = f"the sending of {len(data)} bytes"
@@ -233,18 +236,18 @@ class SClient:
 
     def wait_for_tickets(self, count: int) -> tuple[Ticket, ...]:
         """
-        Waits until *count* tickets have come, counted from the beginning of the connection.
+        Waits until *count* tickets have come since the beginning of the connection.
 
         Args:
             count: how many, 0 or more.
 
         Returns:
-            All tickets so far, in their order; there can be more than *count*.
+            All tickets so far, in the order in which they came. There can be more than *count*.
 
         Raises:
             TypeError: *count* is not an integer.
             ValueError: *count* is negative.
-            SClientEnded: the connection ended before.
+            SClientEnded: the connection ended before they came.
             SClientTimeout: they did not come in time.
         """
         check_count("count", count)
@@ -265,8 +268,8 @@ class SClient:
         Raises:
             TypeError: *data* is not bytes.
             ValueError: *data* is empty.
-            SClientEnded: the connection ended before.
-            SClientTimeout: it did not come in time.
+            SClientEnded: the connection ended before *data* came.
+            SClientTimeout: *data* did not come in time.
         """
         check_bytes("data", data)
         if not data:
@@ -278,7 +281,7 @@ class SClient:
             found = self._transcript.data.find(data, begin)
             if found >= 0:
                 self._skipped = found + len(data)
-            # Search each byte once, or much data would take very long.
+            # Search each byte only once. Otherwise a lot of data would take very long.
             begin = max(begin, len(self._transcript.data) - len(data) + 1)
             return found >= 0
 
@@ -286,13 +289,13 @@ class SClient:
 
     def wait_for_end(self) -> SClientResult:
         """
-        Waits until the program ends by itself, as it does when the server ends the connection.
+        Waits until the program ends by itself, because the server has ended the connection.
 
         Returns:
-            What was seen, as from :meth:`close`.
+            What s_client saw, like :meth:`close`.
 
         Raises:
-            SClientTimeout: it did not end in time.
+            SClientTimeout: the program did not end in time.
             SClientError: the session could not be written to *sess_out*.
         """
         self._wait(lambda: self._transcript.ended, "the end of the connection")
@@ -300,17 +303,18 @@ class SClient:
 
     def close(self) -> SClientResult:
         """
-        Ends the connection in an orderly way (close_notify), and the program with it.
+        Ends the connection with a close_notify, and ends the program.
 
-        Tickets and data that have not arrived are lost, so wait for them first. It takes up to half
-        a second if the server does not close its side. A second call returns the same result.
+        Wait for tickets and data first, because those that have not arrived are lost. If the server
+        does not close its side, this takes up to half a second. A second call returns the same
+        result.
 
         Returns:
-            What was seen.
+            What s_client saw.
 
         Raises:
-            SClientTimeout: the program did not end in time, because its handshake is not done for
-                example; it was killed.
+            SClientTimeout: the program did not end in time and was killed. Its handshake may not be
+                done, for example.
             SClientError: the session could not be written to *sess_out*.
         """
         result = self._end()
@@ -350,7 +354,7 @@ class SClient:
         return dataclasses.replace(self._result, missing=self._missing)
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        """Waits until *done*, called with the lock held, is True; it is not called again then."""
+        """Waits until ``done()`` returns True. It is called with the lock held."""
         deadline = time.monotonic() + self._timeout
         with self._program.changed:
             while not done():
@@ -392,7 +396,7 @@ class SClient:
 
 
 def _drop(program: Program, name: str) -> None:
-    """Ends the program of an object that nobody has any more."""
+    """Kills the program of an ``SClient`` that was dropped."""
     was_running = program.process.poll() is None
     program.kill()
     if was_running:
@@ -400,7 +404,7 @@ def _drop(program: Program, name: str) -> None:
 
 
 def _read(file: str | os.PathLike[str] | None) -> bytes | None:
-    """Returns what is in a session file; None if it cannot be read, which the program will say."""
+    """Returns the content of a session file, or None. The program reports a file it cannot read."""
     if file is None or not os.path.isfile(file):
         return None
     try:
@@ -411,7 +415,7 @@ def _read(file: str | os.PathLike[str] | None) -> bytes | None:
 
 
 def _verify_code(openssl: str, session: bytes, timeout: float) -> int | None:
-    """Returns the result of the verification that *session* was made with; s_client prints none."""
+    """Returns the verify result that *session* holds. s_client prints none in a resumption."""
     command = [openssl, "sess_id", "-noout", "-text"]
     shown = subprocess.run(
         command,

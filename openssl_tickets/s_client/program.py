@@ -1,4 +1,4 @@
-"""The program as a process: its pipes, the thread that reads them, and its end."""
+"""The ``openssl`` process: its pipes, the thread that reads them, and its end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Program:
     A running ``openssl s_client``.
 
     Args:
-        command: what to run; the options that say where it writes what are added here.
-        name: for the thread.
+        command: the command to run. This class adds the options for the output.
+        name: the name of the thread.
 
     Raises:
         OSError: the system has no files or processes left.
@@ -31,7 +31,7 @@ class Program:
 
     def __init__(self, command: list[str], name: str) -> None:
         self.transcript = Transcript()
-        #: Notified, with the transcript's lock, whenever there is more in it.
+        #: It is notified when the transcript grows. Its lock protects the transcript.
         self.changed = threading.Condition()
         self.process, messages = _popen(command)
         self._stdin = _pipe(self.process.stdin)
@@ -55,7 +55,7 @@ class Program:
         return not self._stdin.closed
 
     def write(self, data: bytes, timeout: float) -> int:
-        """Writes *data*; returns how much of it within *timeout*."""
+        """Writes *data*, and returns how many bytes it wrote within *timeout* seconds."""
         deadline = time.monotonic() + timeout
         sent = 0
         with selectors.DefaultSelector() as selector:
@@ -68,8 +68,12 @@ class Program:
 
     def end(self, timeout: float) -> int:
         """
-        Closes its input, which ends it; returns its exit code. After *timeout*, or an interrupt, it
-        is killed.
+        Closes the program's input, which ends the program, and returns its exit code.
+
+        The program is killed after *timeout* seconds, or if an exception comes.
+
+        Raises:
+            subprocess.TimeoutExpired: the program did not end in time.
         """
         try:
             self._stdin.close()
@@ -81,20 +85,25 @@ class Program:
         return exit_code
 
     def kill(self) -> None:
-        """Ends the program at once, if it still runs, and leaves neither process nor thread."""
+        """Kills the program if it still runs, and waits for its process and its thread."""
         if self.process.poll() is None:
-            # The whole group, for the case that it is a script that runs the real one.
+            # Kill the whole group, because `program` may be a script that runs the real one.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self._stdin.close()
-        # A garbage collection, which can end a program too, may happen in the very thread.
+        # The garbage collector may call this in the reader thread itself.
         if self._reader.is_alive() and self._reader is not threading.current_thread():
             self._reader.join(1)
 
 
 def find(program: str) -> str:
-    """Returns the path of *program*, looked for on the PATH if it has no slash."""
+    """
+    Returns the path of *program*. If it has no slash, it is looked for on the PATH.
+
+    Raises:
+        SClientNotFound: there is no such program, or it is not executable.
+    """
     found = shutil.which(program)
     if found is None:
         raise SClientNotFound(
@@ -106,10 +115,10 @@ def find(program: str) -> str:
 
 def _popen(command: list[str]) -> tuple[subprocess.Popen[bytes], FileIO]:
     """
-    Starts *command*; returns it, and where its protocol messages come from.
+    Starts *command*, and returns its process and the pipe of its protocol messages.
 
-    With ``-brief``, standard output is the server's data and nothing else; what s_client has to
-    say is on standard error.
+    With ``-brief``, standard output has only the server's data. s_client's own messages go to
+    standard error.
     """
     ours, theirs = os.pipe()
     messages = FileIO(ours)
@@ -121,7 +130,7 @@ def _popen(command: list[str]) -> tuple[subprocess.Popen[bytes], FileIO]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=[theirs],
-            start_new_session=True,  # it cannot ask for a password at the user's terminal
+            start_new_session=True,  # so that it cannot ask for a password at the user's terminal
         )
     except BaseException:
         messages.close()
@@ -132,7 +141,7 @@ def _popen(command: list[str]) -> tuple[subprocess.Popen[bytes], FileIO]:
 
 
 def _pipe(file: IO[bytes] | None) -> FileIO:
-    assert isinstance(file, FileIO)  # so Popen makes them, for PIPE without a buffer
+    assert isinstance(file, FileIO)  # Popen makes it so, for PIPE without a buffer
     return file
 
 
@@ -143,9 +152,9 @@ def _read_all(
     transcript: Transcript,
     changed: threading.Condition,
 ) -> None:
-    """Reads all to their end, in a thread of its own."""
-    # Standard output is read first: so all is there that the program wrote to the other two
-    # before the data that was just read.
+    """Reads the three pipes to their end. It runs in a thread of its own."""
+    # Standard output is read first. So the other two hold everything that the program wrote before
+    # the data that was just read.
     opened = [stdout, stderr, messages]
     try:
         with stdout, stderr, messages, selectors.DefaultSelector() as selector:
@@ -153,7 +162,7 @@ def _read_all(
                 selector.register(file, selectors.EVENT_READ)
             while opened:
                 selector.select()
-                chunks = {file: file.read(65536) for file in opened}  # None: nothing now
+                chunks = {file: file.read(65536) for file in opened}  # None: nothing to read now
                 for file in [file for file, chunk in chunks.items() if chunk == b""]:
                     selector.unregister(file)
                     opened.remove(file)

@@ -1,4 +1,4 @@
-"""What s_client wrote to its three pipes, taken apart as it comes."""
+"""Parses what s_client writes to its three pipes, as it comes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import struct
 
 from openssl_tickets.s_client.result import Alert, SClientResult, Ticket
 
-# What `-msg` writes: a line that names the message, then its bytes in hex, 16 to a line.
+# `-msg` writes a line that names the message, and then its bytes in hex, 16 on a line.
 _MESSAGE = re.compile(rb"<<< (\S+ \S+), (Handshake|Alert) \[length ([0-9a-f]{1,8})\]")
 
 # Handshake messages, by their first byte, RFC 8446, 4 and RFC 5246, 7.4.
 _SERVER_HELLO, _NEW_SESSION_TICKET, _ENCRYPTED_EXTENSIONS, _FINISHED = 2, 4, 8, 20
-# A server sends one of these in each full handshake, and neither in a resumption:
-# ServerHelloDone in TLS 1.2, CertificateVerify in TLS 1.3.
+# A server sends one of these in a full handshake: ServerHelloDone in TLS 1.2, CertificateVerify in
+# TLS 1.3. It sends neither in a resumption.
 _OF_A_FULL_HANDSHAKE = (14, 15)
 
 _ALPN, _EARLY_DATA = 16, 42  # extensions
 
-# What `-brief` writes to standard error once the handshake is completed.
+# `-brief` writes these lines to standard error after the handshake.
 _COMPLETED = re.compile(rb"^CONNECTION ESTABLISHED\nProtocol version: (\S+)\n", re.MULTILINE)
 _VERIFICATION = re.compile(rb"^Verification(?: error)?: (.*)$", re.MULTILINE)
 _VERIFY_ERROR = re.compile(rb"^verify error:num=(\d{1,9}):(.*)$", re.MULTILINE)
@@ -70,12 +70,12 @@ class Transcript:
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
         self.data = bytearray()
-        #: Whether a message was sent or received: then there is a connection.
+        #: Whether a TLS message was sent or received, so that there is a connection.
         self.connected = False
         self.ended = False
         self._output = bytearray()
         self._stderr = bytearray()
-        self._line = b""  # of the messages; not yet whole
+        self._line = b""  # the last line of the protocol messages, which is not complete
         self._message: _Message | None = None
         self._alert: Alert | None = None
         self._full_handshake = False
@@ -84,7 +84,7 @@ class Transcript:
         self._early_data_accepted = False
 
     def feed(self, stdout: bytes, stderr: bytes, messages: bytes) -> None:
-        """Takes in more; the other two have all that was written before *stdout* was."""
+        """Adds output. *stderr* and *messages* hold everything that was written before *stdout*."""
         if messages:
             self.connected = True
             *lines, self._line = (self._line + messages).split(b"\n")
@@ -104,7 +104,7 @@ class Transcript:
                 self._take(self._message)
 
     def _take(self, message: _Message) -> None:
-        """Takes in a message that the server sent."""
+        """Evaluates a message of the server."""
         body = bytes(message.body)
         if message.is_alert:
             self._alert = _alert(body) or self._alert
@@ -118,8 +118,8 @@ class Transcript:
             self._take_extensions(_extensions(body))
 
     def _take_extensions(self, extensions: dict[int, bytes]) -> None:
-        # With -brief, s_client does not say these two: here are its words without.
-        if _ALPN in extensions:  # a list of one name: two lengths stand before it
+        # With -brief, s_client does not report these two. These are its lines without -brief.
+        if _ALPN in extensions:  # a list of one name, after two lengths
             self._alpn = extensions[_ALPN][3:].decode("ascii", "backslashreplace")
             self._output += f"ALPN protocol: {self._alpn}\n".encode()
         if _EARLY_DATA in extensions:
@@ -152,13 +152,13 @@ class Transcript:
         )
 
     def _code_of(self, error: bytes) -> int:
-        """The number of a verification *error*; in a resumption, nothing says it."""
+        """Returns the number of a verify *error*. In a resumption, s_client does not print it."""
         codes = {words: int(code) for code, words in _VERIFY_ERROR.findall(self._stderr)}
         return codes.get(error, _UNSPECIFIED)
 
 
 class _Message:
-    """A message of the server that is being read."""
+    """A message of the server, while it is being read."""
 
     def __init__(self, found: re.Match[bytes]) -> None:
         self.is_tls13 = found[1] == b"TLS 1.3"
@@ -168,15 +168,15 @@ class _Message:
 
 
 def _alert(body: bytes) -> Alert | None:
-    """Returns an alert if it is fatal."""
+    """Returns the alert if it is fatal, else None."""
     level, number = body[0], body[-1]
     return Alert(number, _ALERT_NAMES.get(number, "unknown")) if level == _FATAL else None
 
 
 def _tickets(body: bytes, is_tls13: bool) -> list[Ticket]:
-    """Returns the ticket of a NewSessionTicket; none if it is empty, or not whole."""
+    """Returns the ticket of a NewSessionTicket, or nothing if it is empty or incomplete."""
     at = 4
-    if is_tls13:  # an age and a nonce stand before it
+    if is_tls13:  # an age and a nonce come before the ticket
         at += 5 + int.from_bytes(body[8:9], "big")
     length = int.from_bytes(body[at : at + 2], "big")
     ticket = body[at + 2 : at + 2 + length]
@@ -186,7 +186,7 @@ def _tickets(body: bytes, is_tls13: bool) -> list[Ticket]:
 
 
 def _extensions(body: bytes) -> dict[int, bytes]:
-    """Returns the extensions of a ServerHello or of EncryptedExtensions."""
+    """Returns the extensions of a ServerHello or an EncryptedExtensions message."""
     at = 4
     if body[0] == _SERVER_HELLO:  # version, random, session id, cipher suite, compression
         at += 2 + 32

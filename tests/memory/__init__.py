@@ -1,1 +1,1 @@
-"""The suite under AddressSanitizer and under valgrind: a command each, whose exit status tells."""
+"""Commands that run the tests under AddressSanitizer and under valgrind."""

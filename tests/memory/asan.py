@@ -1,8 +1,8 @@
 """
-The tests that reach native code, with the package under AddressSanitizer and UBSan (gcc's).
+Runs the tests of native code, with the package under gcc's AddressSanitizer and UBSan.
 
-Exits with a status that is not 0 for an error of memory anywhere, for undefined behaviour in our C,
-or for a test that fails. Leaks are valgrind.py's part. Files of tests may be named.
+The exit status is not 0 if there is a memory error anywhere, undefined behaviour in our C, or a
+failed test. Leaks are found by valgrind.py. You can name files of tests.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.memory.instrumented import Finding, conclude, pytest_command, python_
 
 FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 
-# Not here, as they reach no more native code: those of the files' formats (test_ticket_key_files,
-# test_keys), of programs around it (demo, doctor, readme, run, s_client, interop), of the build.
+# Other tests reach no more native code: those of the build, of file formats (test_ticket_key_files,
+# test_keys) and of programs (demo, doctor, readme, run, s_client, interop).
 TESTS = (
     "tests/test_SSL.py",
     "tests/core/test_callbacks.py",
@@ -41,7 +41,7 @@ TESTS = (
     "tests/core/test_ticket_keys.py",
     "tests/core/test_ticket_stats.py",
 )
-# Each with its reason.
+# The tests that are left out, with the reason.
 LEFT_OUT = {
     "tests/core/test_ticket_keys.py::TestProcesses::test_wiped": "it looks through all the "
     "memory of a process, of which AddressSanitizer takes terabytes",
@@ -69,15 +69,15 @@ def main() -> int:
 
 def environment(reports: Path) -> dict[str, str]:
     """
-    Each process, those too that the tests start, writes a report of its own.
+    Returns an environment in which each process writes a report of its own.
 
-    Leaks are valgrind.py's: here the stacks of most would end in OpenSSL, which has no frame
-    pointers.
+    That includes the processes that the tests start. The report has no leaks: most of their stacks
+    would end in OpenSSL, which has no frame pointers. valgrind.py finds leaks.
     """
     return {
         "LD_PRELOAD": library("libasan.so"),
         "PYTHONMALLOC": "malloc",
-        # As malloc does, too much is NULL: there are tests of it.
+        # A request for too much memory returns NULL, as malloc does. Some tests need that.
         "ASAN_OPTIONS": f"detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16"
         f":malloc_context_size=30:log_path={reports}/asan",
         "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={reports}/ubsan",
@@ -95,7 +95,7 @@ def library(name: str) -> str:
 
 
 def parse(report: str) -> list[Finding]:
-    """Returns what is in the report of one process."""
+    """Returns the findings in the report of one process."""
     findings = []
     for record in re.split(r"\n\s*\n", report):
         error = re.search(r"^==\d+==ERROR: AddressSanitizer.*|.*runtime error: .*", record, re.M)

@@ -1,4 +1,4 @@
-"""What both commands share: a build of the package in a venv of its own, and what they may find."""
+"""What both commands share: a build of the package in its own venv, and the findings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "openssl_tickets"
 TIMEOUT = 3600.0  # seconds, for a run of the tests
 
-# A leak with our code in its stack that is not ours: what has to be in the stack, and the reason.
+# Leaks that have our code in their stack but are not ours: a function in the stack, and the reason.
 NOT_OURS = {
     "PyInit__libssl": "what cffi makes of the declarations lives as long as the process",
     "PyInit__pyopenssl": "what cffi makes of the declarations lives as long as the process",
@@ -40,14 +40,16 @@ class Finding:
     def is_ours(self) -> bool:
         if self.is_leak and any(name in self.stack for name in NOT_OURS):
             return False
-        # An error is one, wherever it shows: it may be what we have handed to libssl.
+        # An error counts wherever it shows, because we may have passed something wrong to libssl.
         return not self.is_leak or f"/{PACKAGE}/" in self.stack
 
 
 def python_with(folder: Path, flags: str) -> Path:
     """
-    Builds the package with the compiler's *flags*, into a venv in *folder* that has all that this
-    Python has. Returns the venv's Python; the checkout is left as it is.
+    Builds the package with the compiler's *flags* into a venv in *folder*.
+
+    The venv also has all packages of this Python. The checkout is not changed. Returns the venv's
+    Python.
     """
     source = folder / "source"
     source.mkdir()
@@ -75,7 +77,7 @@ def python_with(folder: Path, flags: str) -> Path:
 
 
 def pytest_command(python: Path, arguments: list[str]) -> list[str]:
-    """Returns the command that runs the tests with the built package, and not the checkout's."""
+    """Returns the command that runs the tests with the built package instead of the checkout's."""
     source = f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]; "
     source += f"from importlib.util import find_spec; found = find_spec({PACKAGE!r}).origin; "
     source += f"assert found.startswith({str(python.parents[1])!r}), found; "
@@ -85,9 +87,10 @@ def pytest_command(python: Path, arguments: list[str]) -> list[str]:
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[str, int]:
     """
-    Runs the tests, and shows what they say as it comes.
+    Runs the tests, and prints their output as it comes.
 
-    Returns their last line, and their exit status. No process stays: what they start goes too.
+    Returns the last line of the output, and the exit status. All processes that the tests start are
+    killed at the end.
     """
     process = subprocess.Popen(
         command,
@@ -114,7 +117,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[str, int]:
 
 
 def conclude(findings: list[Finding], tests: str, status: int) -> int:
-    """Prints what was found, and returns the exit status of the command."""
+    """Prints the findings, and returns the exit status of the command."""
     errors = [each for each in findings if not each.is_leak]
     leaks = [each for each in findings if each.is_leak]
     ours = [each for each in findings if each.is_ours]
@@ -129,7 +132,7 @@ def conclude(findings: list[Finding], tests: str, status: int) -> int:
             print(f"  suppressed: {count} through {name}, since {reason}")
     elsewhere = sum(f"/{PACKAGE}/" not in each.stack for each in leaks)
     print(f"definite leaks of CPython and other libraries: {elsewhere}")
-    # A run that is cut short may well end with 0.
+    # A run that was cut short may still end with 0.
     is_whole = status == 0 and re.search(r"\b\d+ passed\b", tests) is not None
     if not is_whole:
         print(f"the tests did not all pass; they ended with {status}")

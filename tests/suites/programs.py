@@ -1,11 +1,11 @@
 """
-Other programs' own TLS tests, on the OpenSSL of cryptography's wheel and on the system's libssl.
+Runs other programs' TLS tests, on cryptography's OpenSSL and on the system's libssl.
 
-These programs call pyOpenSSL's ``lib`` themselves. What passes on the wheel must pass on the
-system's libssl, test by test. Run by ``tox run -e suites``, which hands over this package's wheel
-in TOX_PACKAGE; ``-- Scrapy`` runs one of them.
+These programs call pyOpenSSL's ``lib`` themselves. Each test that passes on the OpenSSL of
+cryptography's wheel must pass on the system's libssl. ``tox run -e suites`` runs this, and names
+this package's wheel in TOX_PACKAGE. ``-- Scrapy`` runs one program's tests.
 
-mitmproxy's tests are not in the package index, only in its repository. With a checkout of it,
+mitmproxy's tests are only in its repository, not in the package index. If you have a checkout,
 ``-- mitmproxy=FOLDER`` runs them (CPython 3.12 or newer).
 """
 
@@ -25,14 +25,14 @@ from tests.suites.pyopenssl_suite import ENVIRONMENT, OPENSSL_OF_PYOPENSSL, read
 
 
 class Program(NamedTuple):
-    """Where a program's tests are, and which of them are about TLS."""
+    """The place of a program's tests, and those that are about TLS."""
 
-    name: str  # in the package index
-    version: str  # of the source distribution, or "" for the newest
+    name: str  # its name in the package index
+    version: str  # the version of the source distribution, or "" for the newest
     needs: tuple[str, ...]
-    folders: tuple[str, ...]  # of the source, which the tests need
+    folders: tuple[str, ...]  # the folders of the source that the tests need
     tests: tuple[str, ...]
-    at_least: int  # how many of them pass on the wheel
+    at_least: int  # how many tests pass on the wheel
     options: tuple[str, ...] = ()
 
 
@@ -49,7 +49,7 @@ PROGRAMS = {
         ),
         Program(
             name="matrix-synapse",
-            version="1.140.0",  # newer ones build their source distribution with Rust
+            version="1.140.0",  # newer versions need Rust to build
             needs=("parameterized", "prometheus-client<0.22"),
             folders=("tests",),
             tests=(
@@ -92,7 +92,7 @@ class Suite:
             shutil.unpack_archive(archive, folder / "source")
             (source,) = (folder / "source").iterdir()
         run([*pip, "install", wanted, "pytest", *program.needs, package], folder)
-        # Only the tests: the program itself is the one that is installed.
+        # Copy only the tests. The program itself is installed.
         self.tests = folder / "tests"
         for name in program.folders:
             if (source / name).is_dir():
@@ -102,7 +102,7 @@ class Suite:
                 shutil.copy(source / name, self.tests / name)
 
     def outcomes(self, name: str, *prefix: str) -> tuple[str, dict[str, str]]:
-        """Runs the tests, with *prefix* ahead; returns the OpenSSL and each test's outcome."""
+        """Runs the tests after *prefix*. Returns the OpenSSL, and the outcome of each test."""
         script = self.folder / "version.py"
         script.write_text(OPENSSL_OF_PYOPENSSL)
         openssl = run([self.python, *prefix, str(script)], self.folder).stdout.strip()
@@ -116,7 +116,7 @@ class Suite:
 
 
 def compare(program: Program, source: Path | None, package: str, folder: Path) -> bool:
-    """Prints how the two runs compare; whether what passes on the wheel passes on ours."""
+    """Prints how the two runs compare. Returns whether no test passes only on the wheel."""
     suite = Suite(program, source, package, folder)
     runs = (suite.outcomes("wheel"), suite.outcomes("system", "-m", "openssl_tickets", "run"))
     print(f"{program.name} {program.version}")

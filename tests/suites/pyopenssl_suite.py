@@ -1,9 +1,9 @@
 """
-pyOpenSSL's own test suite, on the OpenSSL of cryptography's wheel and on the system's libssl.
+Runs pyOpenSSL's own tests, on cryptography's OpenSSL and on the system's libssl.
 
-What passes on the wheel must pass here, but for EXCEPTIONS below, each with its reason; and an
-exception that does not show any more is a failure too. Run by ``tox run -e pyopenssl-suite``, which
-hands over this package's wheel in TOX_PACKAGE.
+Each test that passes on the OpenSSL of cryptography's wheel must pass on the system's libssl, with
+the EXCEPTIONS below. If an exception is no longer needed, that is a failure too. ``tox run -e
+pyopenssl-suite`` runs this, and names this package's wheel in TOX_PACKAGE.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from xml.etree import ElementTree
 VERSIONS = ("25.0.0", "25.3.0", "26.0.0", "26.4.0")
 TIMEOUT = 600.0  # seconds, for each command
 
-# The tests look for certificates where OpenSSL does by itself.
+# The tests look for certificates in OpenSSL's default places.
 CERTIFICATES = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in CERTIFICATES}
 
-# With the file that it is in: two copies may be of one version.
+# It prints the file too, because two copies may have the same version.
 OPENSSL_OF_PYOPENSSL = """\
 from OpenSSL import SSL
 from openssl_tickets._native import shared_object
@@ -39,7 +39,7 @@ print(SSL.SSLeay_version(0).decode(), shared_object.file_of(SSL._lib.TLS_method(
 
 
 class Difference(NamedTuple):
-    """Tests that pass on the wheel and have another outcome on the system's libssl."""
+    """Tests that pass on the wheel, and have another outcome on the system's libssl."""
 
     versions: tuple[str, ...]
     tests: tuple[str, ...]
@@ -79,7 +79,7 @@ EXCEPTIONS = (
 
 
 def expected(version: str, openssl: str) -> dict[str, Difference]:
-    """Returns the exceptions for pyOpenSSL's *version* on *openssl*, by test."""
+    """Returns the exceptions for a *version* of pyOpenSSL on *openssl*, by test."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", openssl)[:2])
     return {
         test: difference
@@ -91,7 +91,7 @@ def expected(version: str, openssl: str) -> dict[str, Difference]:
 
 
 class Suite:
-    """pyOpenSSL's source distribution of one version, unpacked, and installed in a folder."""
+    """A version of pyOpenSSL, with its source distribution unpacked and installed in a folder."""
 
     def __init__(self, version: str, package: str, folder: Path) -> None:
         self.folder = folder
@@ -106,7 +106,7 @@ class Suite:
         run([*pip, "install", f"{archive}[test]", package], folder)
 
     def outcomes(self, name: str, *prefix: str) -> tuple[str, dict[str, str]]:
-        """Runs the tests, with *prefix* ahead; returns the OpenSSL and each test's outcome."""
+        """Runs the tests after *prefix*. Returns the OpenSSL, and the outcome of each test."""
         script = self.folder / "version.py"
         script.write_text(OPENSSL_OF_PYOPENSSL)
         openssl = run([self.python, *prefix, str(script)], self.folder).stdout.strip()
@@ -138,7 +138,7 @@ def read_report(report: Path) -> dict[str, str]:
 
 
 def compare(version: str, package: str, folder: Path) -> bool:
-    """Prints how the two runs compare; whether they are as EXCEPTIONS says."""
+    """Prints how the two runs compare. Returns whether only EXCEPTIONS differ."""
     suite = Suite(version, package, folder)
     wheels_openssl, wheel = suite.outcomes("wheel")
     our_openssl, system = suite.outcomes("system", "-m", "openssl_tickets", "run")

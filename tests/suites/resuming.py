@@ -1,8 +1,9 @@
 """
-A plugin for pytest: every ``SSLContext`` of a client resumes by itself, from the moment it is made,
-and all of them share one store. ``clients.py`` runs other projects' tests with it.
+A pytest plugin that makes every client's ``SSLContext`` resume by itself.
 
-RESUMING says whether to; how many connections there were goes to the file that RESUMED_COUNT names.
+All contexts share one store. ``clients.py`` runs other projects' tests with this plugin. The
+variable RESUMING turns it on. It writes the number of connections to the file that RESUMED_COUNT
+names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ counts = {"made": 0, "kept": 0, "offered": 0, "resumed": 0}
 
 
 class Store(openssl_tickets.MemorySessionStore):
-    """A store that counts."""
+    """A store that counts its calls."""
 
     def put(self, key: str, session: openssl_tickets.Session) -> None:
         counts["kept"] += 1

@@ -1,8 +1,8 @@
 """
-What an installed openssl_tickets must do, for tests/suites/packages.py.
+Tries out an installed openssl_tickets, for tests/suites/packages.py.
 
-``python -I try_out.py`` needs nothing but the package, cffi and the ``openssl`` program. With
-``--all``, everything that the package's extras bring must be there too.
+``python -I try_out.py`` needs only the package, cffi and the ``openssl`` program. With ``--all`` it
+also needs the packages of all extras.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TIMEOUT = 60.0  # seconds
 
 
 def installed() -> str:
-    """The package comes from this environment, and says which version it is."""
+    """Checks that the package comes from this environment, and knows its version."""
     version = importlib.metadata.version("openssl_tickets")
     assert openssl_tickets.__version__ == version
     for module in ("openssl_tickets", "openssl_tickets._native._libssl"):
@@ -38,14 +38,14 @@ def installed() -> str:
 
 
 def newer_names() -> str:
-    """What came after OpenSSL 3.0 is there if the libssl that runs has it, however it was built."""
+    """Checks that features after OpenSSL 3.0 depend on the running libssl, not on the build."""
     has_group_name = bool(_pyopenssl.lib.Cryptography_HAS_SSL_GET0_GROUP_NAME)
     assert has_group_name == (_pyopenssl.lib.OpenSSL_version_num() >= 0x30200000)
     return f"SSL_get0_group_name: {has_group_name}"
 
 
 def standard_ssl() -> str:
-    """A policy of two functions on the contexts of the standard ``ssl``, over memory."""
+    """Checks a policy of two functions on contexts of the standard ``ssl``, in memory."""
     users = {"now": b"alice", "revoked": b""}
     shown = []
 
@@ -81,7 +81,7 @@ def handshake(
     client_context: ssl.SSLContext,
     session: openssl_tickets.Session | None,
 ) -> bool:
-    """Shakes hands, has the client read the tickets, and returns whether it was resumed."""
+    """Does a handshake, lets the client read its tickets, and returns whether it resumed."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
     client = client_context.wrap_bio(to_client, to_server)
@@ -109,7 +109,7 @@ def certificate(folder: Path) -> Path:
 
 
 def every_module() -> str:
-    """Each module of the package can be imported."""
+    """Checks that each module of the package can be imported."""
     walked = pkgutil.walk_packages(openssl_tickets.__path__, "openssl_tickets.")
     names = [module.name for module in walked]
     for name in names:
@@ -119,7 +119,7 @@ def every_module() -> str:
 
 
 def commands(*names: str) -> str:
-    """The commands end well."""
+    """Checks that the commands exit with 0."""
     for name in names:
         result = subprocess.run(
             [sys.executable, "-I", "-m", "openssl_tickets", name],

@@ -1,4 +1,4 @@
-"""Callbacks that keep what they are called with, what their exceptions become, and threads."""
+"""Callbacks that record their calls, and helpers for exceptions, threads and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openssl_tickets import ReceivedTicket, Session, TicketReturn, get_session
 
 
 class Callback:
-    """Something that can be called, and of which one can see that it is gone."""
+    """A callable that supports weak references, so that a test sees when it is freed."""
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
@@ -23,7 +23,7 @@ class Callback:
 
 
 class Recorder:
-    """A pair of ticket callbacks that write down how they were called."""
+    """A pair of ticket callbacks that record their calls."""
 
     def __init__(self, appdata: bytes | None = b"data", answer: TicketReturn | None = None) -> None:
         self.appdata = appdata
@@ -48,7 +48,7 @@ class Recorder:
 
 
 class Announced:
-    """A callback for new sessions that keeps what it is called with."""
+    """A callback for new sessions that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Session, Any]] = []
@@ -74,11 +74,11 @@ class Announced:
 
 
 class Boom(Exception):
-    """What a callback raises."""
+    """The exception that a test's callback raises."""
 
 
 class Raising:
-    """A callback that raises something else each time."""
+    """A callback that raises a new exception each time."""
 
     def __init__(self, kind: type[BaseException] = Boom) -> None:
         self.kind = kind
@@ -91,7 +91,7 @@ class Raising:
 
 
 class Unraisable:
-    """What reached ``sys.unraisablehook``: each exception, and the object that came with it."""
+    """A ``sys.unraisablehook`` that records each exception and its object."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -101,7 +101,7 @@ class Unraisable:
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Runs *work* in *count* threads at once, and raises what any of them raised."""
+    """Runs *work* in *count* threads at once, and raises the first exception of a thread."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:
@@ -122,7 +122,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 @contextlib.contextmanager
 def traced(trace: Callable[..., Any]) -> Iterator[None]:
-    """Has *trace* called as ``sys.settrace`` does; it may raise, as a signal's handler may."""
+    """Sets *trace* with ``sys.settrace``. It may raise an exception, as a signal handler may."""
     before = sys.gettrace()
     sys.settrace(trace)
     try:
@@ -132,6 +132,6 @@ def traced(trace: Callable[..., Any]) -> Iterator[None]:
 
 
 def peak_memory() -> int:
-    """Returns the most memory that this process has had, in bytes."""
+    """Returns the peak memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,16 +1,16 @@
-"""The DER of a session: what is in it, and how to put something else there."""
+"""Reads and changes the fields in the DER of a session."""
 
 from __future__ import annotations
 
 from openssl_tickets import Session
 
-# The places of the fields in OpenSSL's SSL_SESSION_ASN1 that are always there, ahead of the others.
+# The positions of the first fields in OpenSSL's SSL_SESSION_ASN1. These are never left out.
 SSL_VERSION, CIPHER, SESSION_ID, MASTER_KEY = 1, 2, 3, 4
 TICKET = 0xAA  # its tag, [10]
 
 
 def with_ticket(session: Session, ticket: bytes) -> Session:
-    """Returns *session* with another ticket: a client offers it, with a right binder for it."""
+    """Returns *session* with another ticket. A client can offer it with a correct binder."""
     changed = Session.from_der(
         sequence(
             [
@@ -24,7 +24,7 @@ def with_ticket(session: Session, ticket: bytes) -> Session:
 
 
 def secret_of(session: Session) -> bytes:
-    """Returns the secret of a session; a client's in TLS 1.3 is its ticket's PSK."""
+    """Returns the secret of a session. In TLS 1.3, a client's is the PSK of its ticket."""
     return fields_of(session.to_der())[MASTER_KEY][1]
 
 
@@ -40,7 +40,7 @@ def fields_of(der: bytes) -> list[tuple[int, bytes]]:
 
 
 def _field(der: bytes) -> tuple[tuple[int, bytes], bytes]:
-    """Returns the first tag and value in *der*, and what is behind them."""
+    """Returns the first tag and value in *der*, and the bytes after them."""
     tag, size, start = der[0], der[1], 2
     if size & 0x80:
         start += size & 0x7F

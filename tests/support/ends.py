@@ -1,4 +1,4 @@
-"""One face for a connection in memory of either library."""
+"""One interface to a connection in memory, of pyOpenSSL or ``ssl``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WANTS = (SSL.WantReadError, ssl.SSLWantReadError)
 
 
 class End:
-    """One end of a connection in memory, of either library, with the same face."""
+    """One end of a connection in memory."""
 
     def __init__(self, context: Any, server_side: bool = False) -> None:
-        """Makes a connection of *context*; or takes a connection of pyOpenSSL, as it is."""
+        """Makes a connection of *context*. *context* may also be a connection of pyOpenSSL."""
         self.connection: Any
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
@@ -50,7 +50,7 @@ class End:
         return data
 
     def step(self) -> bool:
-        """Goes on with the handshake as far as it can; returns whether it is done."""
+        """Continues the handshake as far as possible, and returns whether it is done."""
         try:
             self.connection.do_handshake()
         except WANTS:
@@ -58,7 +58,7 @@ class End:
         return True
 
     def read(self) -> bytes:
-        """Reads what has come."""
+        """Returns the data that has come."""
         data = b""
         with contextlib.suppress(*WANTS):
             while True:

@@ -1,4 +1,4 @@
-"""One face for both libraries, so that a test of what holds for both is written once."""
+"""One interface to both libraries, so that one test covers both."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ERRORS = (SSL.Error, ssl.SSLError)
 
 
 class Setting:
-    """A server's and a client's context of one library and one TLS version."""
+    """The contexts of a server and a client, for one library and one TLS version."""
 
     def __init__(self, library: str, version: str, server_file: Path) -> None:
         self.library = library
         self.version = version
         self.server_file = server_file
         self.of_tls13 = version == "1.3"
-        self.tickets = 2 if self.of_tls13 else 1  # of a full handshake
+        self.tickets = 2 if self.of_tls13 else 1  # after a full handshake
         self.server_context = self.make_server_context()
         self.client_context = self.make_client_context()
 
@@ -59,7 +59,7 @@ class Setting:
     def pair(
         self, session: Any = None, server_name: str | None = None, server_context: Any = None
     ) -> Any:
-        """Returns a client and a server in memory; the client offers *session*."""
+        """Returns a client and a server in memory. The client offers *session*."""
         made: Any
         contexts = server_context or self.server_context, self.client_context
         if self.library == "ssl":
@@ -108,19 +108,19 @@ class Setting:
                         side.close()
 
     def use_session_ids(self) -> None:
-        """Has a server put its sessions into its cache, and send no tickets but for those."""
+        """Makes a server use its session cache. Its TLS 1.3 tickets only name a cached session."""
         no_tickets(self.server_context)
         set_cache_mode(self.server_context, SSL.SESS_CACHE_SERVER)
 
     def renew(self) -> None:
-        """Has the server send a new ticket in each resumption."""
+        """Makes the server send a new ticket in each resumption."""
         set_session_ticket_callback(self.server_context, None, renewing)
 
 
 def ask_for_certificate(
     context: Any, ca_file: Path, required: bool = False, later: bool = False
 ) -> None:
-    """Has a server ask for a client's certificate: in the handshake, or *later* on demand."""
+    """Makes a server ask for a client certificate: in the handshake, or *later* on demand."""
     context.load_verify_locations(str(ca_file))
     if isinstance(context, ssl.SSLContext):
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
@@ -132,7 +132,7 @@ def ask_for_certificate(
 
 
 def show_certificate(context: Any, client_file: Path) -> None:
-    """Has a client show its certificate if it is asked."""
+    """Makes a client send its certificate if the server asks for it."""
     if isinstance(context, ssl.SSLContext):
         context.load_cert_chain(client_file)
     else:
@@ -141,7 +141,7 @@ def show_certificate(context: Any, client_file: Path) -> None:
 
 
 def certificate_in(file: Path) -> bytes:
-    """Returns the first certificate of a PEM *file*, in DER; there may be a key ahead of it."""
+    """Returns the first certificate of a PEM *file*, in DER. A key may come before it."""
     pem = re.search("-----BEGIN CERTIFICATE-----.*?-----END.*?\n", file.read_text(), re.DOTALL)
     assert pem is not None
     return ssl.PEM_cert_to_DER_cert(pem[0])
@@ -172,13 +172,13 @@ def set_cache_mode(context: Any, mode: int) -> None:
 
 
 def move(pair: Any) -> None:
-    """Carries what either side has written to the other; with ``ssl`` it is there at once."""
+    """Carries the data of each side to the other. With ``ssl`` there is nothing to do."""
     if isinstance(pair, tls.Pair):
         pair.move()
 
 
 def close(pair: Any) -> None:
-    """Closes both sides as they should be, so that their sessions stay resumable."""
+    """Closes both sides with a shutdown, so that their sessions stay resumable."""
     if isinstance(pair, tls.Pair):
         pair.session()
     else:
@@ -189,8 +189,9 @@ def close(pair: Any) -> None:
 
 def switch_by_server_name(first: Any, second: Any) -> list[Any]:
     """
-    Has the connections of *first* that ask for a server name go on with *second*; returns a list
-    of those that have done so.
+    Switches connections of *first* that ask for a server name to *second*.
+
+    Returns a list that gets each switched connection.
     """
     switched: list[Any] = []
 
@@ -219,7 +220,7 @@ def context_of(connection: Any) -> Any:
 
 
 def talk(pair: Any) -> None:
-    """Sees to it that both sides can read what the other writes."""
+    """Checks that each side can read what the other writes."""
     for source, sink in ((pair.server, pair.client), (pair.client, pair.server)):
         source.write(b"still here")
         move(pair)
@@ -227,7 +228,7 @@ def talk(pair: Any) -> None:
 
 
 def shake(pair: Any) -> None:
-    """Shakes hands, and lets the client read nothing yet."""
+    """Does the handshake. The client does not read its tickets yet."""
     waiting = [pair.client, pair.server]
     for _ in range(20):
         for side in list(waiting):

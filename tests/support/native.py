@@ -1,6 +1,8 @@
 """
-The little C that the tests need beside the package: questions to libssl that neither pyOpenSSL nor
-the package asks, and a ticket key callback that answers as told. Compiled once per test run.
+The C functions that only the tests need. They are compiled once per test run.
+
+They ask libssl what neither pyOpenSSL nor the package asks, and there is a ticket key callback with
+fixed answers.
 """
 
 from __future__ import annotations

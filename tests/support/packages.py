@@ -1,4 +1,4 @@
-"""A Python that has all packages but some."""
+"""Runs Python without some of the installed packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import openssl_tickets
 
-TIMEOUT = 60.0  # seconds; only a program that hangs takes as long
+TIMEOUT = 60.0  # seconds; only a program that hangs takes this long
 
 
 class Packages:
     """
-    A folder with links to all packages that are installed, and to this one.
+    A folder with links to all installed packages, and to this one.
 
-    What a test changes of it is changed for its own programs only.
+    If a test changes the folder, that affects only the programs of this test.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,14 +31,14 @@ class Packages:
                         link.symlink_to(entry)
 
     def remove(self, *names: str) -> Packages:
-        """Takes the packages with these names away, with what pip knows of them."""
+        """Removes the packages with these names, and pip's metadata about them."""
         for entry in list(self.folder.iterdir()):
             if entry.name.lower().partition("-")[0] in names:
                 entry.unlink()
         return self
 
     def python(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs Python with these packages alone."""
+        """Runs Python with only these packages."""
         return subprocess.run(
             [sys.executable, "-S", *arguments],
             env={**os.environ, "PYTHONPATH": str(self.folder)},

@@ -1,4 +1,4 @@
-"""The blocks of code in the documentation's pages."""
+"""Finds the blocks of code in the documentation's pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """A fenced block: its name (None where it has none), its language, its lines."""
+    """A fenced block: its name (or None), its language, and its lines."""
 
     name: str | None
     language: str

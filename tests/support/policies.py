@@ -1,4 +1,4 @@
-"""Servers with ticket callbacks, on either library."""
+"""Servers with ticket callbacks, on both libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Policy(Setting):
     """
     A setting with a recorder for the server's ticket callbacks.
 
-    If *raises*, and with the drop-in, the server's connections raise what its callbacks raise.
+    With the drop-in, the server's connections raise the exceptions of the callbacks. With ``ssl``
+    they do so if *raises* is True.
     """
 
     def __init__(
@@ -33,14 +34,14 @@ class Policy(Setting):
         self.set(self.recorder.generate, self.recorder.decrypt, data)
 
     def offer(self, session: Any) -> ReceivedTicket:
-        """Offers *session*; returns the one ticket that decrypt was asked about."""
+        """Offers *session*, and returns the one ticket that decrypt was called with."""
         self.recorder.clear()
         self.handshake(session)
         (ticket,) = self.recorder.tickets
         return ticket
 
     def foreign_session(self) -> Any:
-        """Returns a session of another server, whose tickets this one has no key for."""
+        """Returns a session of another server. This server has no key for its ticket."""
         ours = self.server_context
         self.server_context = self.make_server_context()
         try:

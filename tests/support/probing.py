@@ -1,4 +1,4 @@
-"""``openssl-tickets probe``, as the tests of several servers run it."""
+"""Runs ``openssl-tickets probe`` for the tests of several servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openssl_tickets._cli import probe
 def probed(
     capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0
 ) -> dict[str, Any]:
-    """Runs it with ``--json`` and returns what it printed, the versions by their names."""
+    """Runs it with ``--json``, and returns the output, with the versions by their names."""
     capsys.readouterr()
     assert probe.main([*map(str, arguments), "--json"]) == status
     fields: dict[str, Any] = json.loads(capsys.readouterr().out)

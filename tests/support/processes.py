@@ -1,4 +1,4 @@
-"""Programs that the tests run in processes of their own."""
+"""Runs Python programs in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 
-TIMEOUT = 120.0  # seconds; only a program that hangs takes as long
+TIMEOUT = 120.0  # seconds; only a program that hangs takes this long
 
 
 def run(source: str, **environment: str) -> str:
     """
-    Runs the Python program *source* with the installed package, and returns what it prints.
+    Runs the Python program *source* with the installed package, and returns its output.
 
-    It must end well, print no error, and leaves no process behind: what it forks goes with it.
+    It must exit with 0 and print no error. All processes that it has forked are killed at the end.
     """
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", source],

@@ -1,4 +1,4 @@
-"""Commands that the tests run through the shell, as a user would type them."""
+"""Runs commands through the shell, as a user would type them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 60.0  # seconds; only a command that hangs takes as long
+TIMEOUT = 60.0  # seconds; only a command that hangs takes this long
 
 
 def sh(script: str, folder: Path, *, status: int | None = 0, **environment: str) -> tuple[str, str]:
     """
-    Runs *script* with ``sh`` in *folder*, where ``python`` is this one, and ``openssl-tickets`` its
-    command; returns what it printed.
+    Runs *script* with ``sh`` in *folder*, and returns its output and its errors.
 
-    It must end with *status*, without a traceback of Python's, and leaves no process behind.
+    In it, ``python`` is this Python, and ``openssl-tickets`` is this package's command. The script
+    must exit with *status*, if that is not None. All its processes are killed at the end.
     """
     binaries = folder / "bin"
     binaries.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 def examples(page: str, language: str) -> dict[str, str]:
-    """Returns the examples on a page of the documentation by name; none is without one."""
+    """Returns the examples on a page by their names. Each block on the page must have a name."""
     text = (ROOT / "docs" / page).read_text()
     named = re.findall(
         rf"<!-- example: ([\w ]+) -->\n```{language}\n(.*?)```", text, flags=re.DOTALL

@@ -1,4 +1,4 @@
-"""What the tests use to shake hands with ``ssl``: in memory, and over loopback sockets."""
+"""Handshakes with ``ssl``, in memory and over loopback sockets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def server_context(
 
 
 def client_context(version: str = "1.3") -> Any:
-    """A context whose connections count the tickets that they receive, see :func:`received`."""
+    """Returns a context whose connections count their tickets, see :func:`received`."""
     context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _set_version(context, version)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    # Private, but there is nothing else in ssl that tells of each ticket.
+    # It is private, but nothing else in ssl reports each ticket.
     context._msg_callback = _count_tickets
     return context
 
@@ -51,7 +51,7 @@ def received(client: Any) -> int:
 
 
 class Pair:
-    """A client and a server, both ``SSLObject``, with memory between them."""
+    """A client and a server, both ``SSLObject``, connected through memory."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Pair:
         )
 
     def handshake(self) -> Pair:
-        """Shakes hands, and lets the client read its tickets."""
+        """Does the handshake, and lets the client read its tickets."""
         waiting = [self.client, self.server]
         for _ in range(10):
             for side in list(waiting):
@@ -80,7 +80,7 @@ class Pair:
         raise AssertionError("the handshake does not come to an end")
 
     def client_reads(self) -> bytes:
-        """Lets the client read all that has come, tickets included; returns the data."""
+        """Lets the client read its tickets and its data, and returns the data."""
         data = b""
         with contextlib.suppress(ssl.SSLWantReadError):
             while True:
@@ -98,13 +98,13 @@ class Pair:
         return bool(self.server.session_reused)
 
     def session(self) -> Any:
-        """Returns the client's session, with the last ticket that has come."""
+        """Returns the client's session, with the newest ticket."""
         return self.client.session
 
 
 @contextlib.contextmanager
 def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Yields the two ends, a server's and a client's, of a connection over loopback."""
+    """Yields the server's and the client's end of a connection over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname(), TIMEOUT)
         server, _ = listener.accept()
@@ -115,9 +115,9 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def say_goodbye(connection: Any) -> None:
     """
-    Ends *connection* with the alert that belongs there, to a :class:`Client`, which sends none.
+    Ends *connection* with a close_notify. The other side is a :class:`Client`, which sends none.
 
-    Without it, libssl 3.0 offers the client's session again, and libssl 3.5 never does.
+    Without it, libssl 3.0 would offer the client's session again, and libssl 3.5 would not.
     """
     with contextlib.suppress(OSError):
         connection.unwrap()
@@ -125,9 +125,9 @@ def say_goodbye(connection: Any) -> None:
 
 class Client:
     """
-    A client on a thread of its own: it shakes hands on *plain*, then reads until the end.
+    A client in a thread of its own. It does the handshake on *plain*, then reads until the end.
 
-    Afterwards there are its ``data``, its ``session``, and the ``error`` that ended it, if any.
+    Afterwards it has its ``data``, its ``session``, and the ``error`` that ended it, if any.
     """
 
     def __init__(self, plain: socket.socket, context: Any, session: Any = None) -> None:

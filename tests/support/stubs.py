@@ -1,9 +1,9 @@
 """
 Writes the typed stubs of the two compiled modules: ``python -m tests.support.stubs``.
 
-They say of each C function what cffi takes and returns, so that mypy finds a wrong argument to C.
-Each kind of pointer is a type of its own, a ``Pointer`` of what it points to, and ``ffi.NULL`` is
-one of each kind. cffi's own parser reads the declarations.
+They have the argument types and the return type of each C function, so that mypy finds a wrong
+argument. Each kind of pointer is a type of its own, a ``Pointer`` to what it points to.
+``ffi.NULL`` fits each kind. cffi's own parser reads the declarations.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class FFI:
 
 
 class Parser(cparser.Parser):
-    """cffi's parser, which forgets the names of arguments otherwise."""
+    """cffi's parser, changed to keep the names of arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Stub:
     """The stub of one module."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        # By the name in C: the class here, and what Python has for its values.
+        # By the name in C: the class in the stub, and Python's type for a value.
         self.classes: dict[str, tuple[str, str]] = {}
         self.targets: dict[str, Any] = {}  # what there are pointers to, by its name in C
         self.fields: dict[str, list[tuple[str, str]]] = {}  # by their names: owner and type
@@ -116,19 +116,19 @@ class Stub:
         return f"    def {name}({', '.join(arguments)}) -> {result}: ..."
 
     def argument(self, declared: Any) -> str:
-        """What C takes: a pointer to anything is any, and bytes are a pointer to bytes."""
+        """The type of an argument. ``void *`` takes any pointer, and ``char *`` takes bytes too."""
         value = self.value(declared)
         value = "Pointer[Any]" if value == "Pointer[void]" else value
         takes_bytes = value in ("Pointer[Any]", "Pointer[char]", "Pointer[unsigned_char]")
         return f"{value} | bytes" if takes_bytes else value
 
     def value(self, declared: Any) -> str:
-        """What C returns, or has in a field: Python's own type, if there is one."""
+        """The type of a result or a field. It is Python's own type, if there is one."""
         target = self.target(declared)
         return self.classes.get(written(declared), (target, target))[1] or target
 
     def target(self, declared: Any) -> str:
-        """What a pointer is a Pointer of: each type of C's is one of its own."""
+        """The class that a Pointer points to. Each type of C has a class."""
         if isinstance(declared, model.RawFunctionType):
             values = ", ".join(map(self.value, declared.args))
             return f"Callable[[{values}], {self.value(declared.result)}]"
@@ -169,7 +169,7 @@ class Stub:
         return "\n".join([*lines, "", "class Lib:", *self.lib, "", "ffi: FFI", "lib: Lib", ""])
 
     def news(self) -> Iterator[str]:
-        """What can be made: all that C knows the size of, and arrays of it."""
+        """The types that ``ffi.new`` can make: those with a known size, and arrays of them."""
         for name, declared in self.targets.items():
             target, value = self.target(declared), self.value(declared)
             if isinstance(declared, model.StructOrUnion):
@@ -207,7 +207,7 @@ class Stub:
 
 
 def written(declared: Any) -> str:
-    """Returns a type as C writes it, without const, which means nothing to cffi."""
+    """Returns a type as C writes it, without const, which cffi ignores."""
     if isinstance(declared, (model.FunctionPtrType, model.RawFunctionType)):
         return "function"
     if isinstance(declared, model.VoidType):
@@ -228,14 +228,14 @@ def fields(declared: Any) -> tuple[list[str], list[Any]]:
 
 
 def methods(signatures: Iterable[str]) -> list[str]:
-    """Returns the lines of one method, which is overloaded if there are several."""
+    """Returns the lines of one method. It is overloaded if there are several signatures."""
     lines = [f"    def {signature}: ..." for signature in signatures]
     return lines if len(lines) < 2 else [line for each in lines for line in ("    @overload", each)]
 
 
 @functools.cache
 def stubs() -> dict[Path, str]:
-    """Returns the text of each stub, by its file. What OpenSSL 4 hides, no stub shows."""
+    """Returns the text of each stub, by its file. It leaves out what OpenSSL 4 hides."""
     return {
         build_ffi.PACKAGE / "_native" / "_libssl.pyi": Stub(build_ffi.libssl_declarations()).text(
             "The tickets' half of libssl, as build_ffi.libssl declares it."

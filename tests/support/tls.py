@@ -1,4 +1,4 @@
-"""What the tests use to shake hands: in memory, and over loopback sockets."""
+"""Handshakes with pyOpenSSL, in memory and over loopback sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server_context(
 
 
 def client_context(version: str = "1.3", context_class: Any = SSL.Context) -> Any:
-    """A context whose connections count the tickets that they receive, see :func:`received`."""
+    """Returns a context whose connections count their tickets, see :func:`received`."""
     context = _context(version, context_class)
     context.set_info_callback(_count_tickets)
     return context
@@ -54,7 +54,7 @@ def received(client: Any) -> int:
 
 
 class Pair:
-    """A client and a server, with memory between them."""
+    """A client and a server, connected through memory."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Pair:
             self.client.set_session(session)
 
     def handshake(self) -> Pair:
-        """Shakes hands, and lets the client read its tickets."""
+        """Does the handshake, and lets the client read its tickets."""
         waiting = [self.client, self.server]
         for _ in range(10):
             for side in list(waiting):
@@ -85,14 +85,14 @@ class Pair:
         raise AssertionError("the handshake does not come to an end")
 
     def move(self) -> None:
-        """Carries what either side has written to the other."""
+        """Carries the data of each side to the other."""
         for source, sink in ((self.client, self.server), (self.server, self.client)):
             with contextlib.suppress(SSL.WantReadError):
                 while True:
                     sink.bio_write(source.bio_read(1 << 16))
 
     def client_reads(self) -> bytes:
-        """Lets the client read all that has come, tickets included; returns the data."""
+        """Lets the client read its tickets and its data, and returns the data."""
         self.move()
         data = b""
         with contextlib.suppress(SSL.WantReadError):
@@ -113,22 +113,22 @@ class Pair:
     def session(self) -> Any:
         """Closes the client, as a real one would, and returns its session."""
         session = self.client.get_session()
-        # A SSL_free without a shutdown would mark the session as not resumable.
+        # SSL_free without a shutdown would mark the session as not resumable.
         self.client.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
         self.server.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
         return session
 
 
 def session_reused(connection: Any) -> bool:
-    """Whether *connection* resumed a session; pyOpenSSL does not tell."""
+    """Whether *connection* resumed a session. pyOpenSSL cannot tell."""
     return bool(native.lib.reused(connection._ssl))
 
 
 class Server:
     """
-    A TLS server on a free loopback port, which serves one connection after the other.
+    A TLS server on a free loopback port. It serves one connection after the other.
 
-    What ``serve(connection)`` raises is kept in ``errors``.
+    ``errors`` has the exceptions of ``serve(connection)``.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Server:
 
 
 def set_timeouts(plain: socket.socket) -> None:
-    """Bounds each blocking call of libssl on *plain*: it ends with a SysCallError."""
+    """Limits each blocking call of libssl on *plain*, which then ends with a SysCallError."""
     seconds = struct.pack("ll", int(TIMEOUT), 0)
     plain.settimeout(None)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
@@ -184,7 +184,7 @@ def set_timeouts(plain: socket.socket) -> None:
 
 @contextlib.contextmanager
 def connected(context: Any, port: int, session: Any = None) -> Iterator[Any]:
-    """Yields a client that has shaken hands with the server on a loopback *port*."""
+    """Yields a client after its handshake with the server on a loopback *port*."""
     plain = socket.create_connection(("127.0.0.1", port), TIMEOUT)
     with plain:
         set_timeouts(plain)

@@ -1,4 +1,4 @@
-"""What the tests have processes of multiprocessing do."""
+"""Functions that the tests run in processes of multiprocessing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decrypt(connection: Any, ticket: openssl_tickets.ReceivedTicket, data: Any) 
 
 
 def new_contexts(module: str, server_file: str) -> tuple[Any, Any]:
-    """Returns a server's and a client's context; the tickets of the server carry b"data"."""
+    """Returns the contexts of a server and a client. The server's tickets carry b"data"."""
     helpers: Any = import_module(f"tests.support.{module}")
     contexts = helpers.server_context(Path(server_file)), helpers.client_context()
     openssl_tickets.set_session_ticket_callback(contexts[0], generate, decrypt, b"data")
@@ -26,7 +26,7 @@ def new_contexts(module: str, server_file: str) -> tuple[Any, Any]:
 
 
 def resume(module: str, server: Any, client: Any) -> bytes | None:
-    """Shakes hands and resumes; returns the data of the session that was resumed."""
+    """Does a handshake and a resumption, and returns the data of the resumed session."""
     helpers: Any = import_module(f"tests.support.{module}")
     first = helpers.Pair(server, client).handshake()
     second = helpers.Pair(server, client, first.session()).handshake()

@@ -22,7 +22,7 @@ from openssl_tickets._cli.probe.visits import (
     Visitor,
 )
 
-_ADDRESSES = 8  # of a name; more are not looked at
+_ADDRESSES = 8  # how many addresses of a name are probed
 _HTTPS = 443
 
 _DESCRIPTION = """\
@@ -183,7 +183,7 @@ def _rate(text: str) -> float:
 
 
 def _target(options: argparse.Namespace, parser: Parser) -> tuple[str, int]:
-    """Returns the host and the port."""
+    """Returns the host and the port, or ends the command with a usage error."""
     if options.starttls and options.send is not None:
         parser.error("--send is of no use with --starttls")
     found = re.fullmatch(r"(?:\[([^][]+)\]|([^][:]+))(?::([0-9]{1,5}))?", options.target)

@@ -1,4 +1,4 @@
-"""What a survey has found, as JSON and for people."""
+"""Prints what a survey has found, as JSON or for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHEN = {"handshake": "with the handshake", "data": "with the first data"}
 
 
 def fields_of(survey: Survey, target: dict[str, Any]) -> dict[str, Any]:
-    """Returns what is printed as JSON: what was asked, and what was found."""
+    """Returns the fields for JSON: the target, and what was found."""
     fields = {**target, **dataclasses.asdict(survey)}
     for told, findings in zip(fields["versions"], survey.versions, strict=True):
         told["rate"] = round(findings.rate, 4)
@@ -104,7 +104,7 @@ def _red(text: str) -> str:
 
 
 def failures(survey: Survey, options: argparse.Namespace) -> list[str]:
-    """Returns what is not as ``--expect-resumed`` says, in words."""
+    """Returns a sentence for each version that resumed less than ``--expect-resumed``."""
     if options.expect_resumed is None:
         return []
     if all(findings.error is not None for findings in survey.versions):

@@ -1,4 +1,4 @@
-"""The visits that are made to a server, and what they show."""
+"""Visits a server several times, and collects what the visits show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from itertools import groupby
 from openssl_tickets import Session
 from openssl_tickets._cli.probe.visits import VERSIONS, Version, Visit, Visitor, When
 
-_TRIES = 4  # if one worker of several took the ticket, another visit may meet it again
+_TRIES = 4  # of several workers, only one may know the ticket. A later visit may reach that one.
 
 
 @dataclass
 class Handshake:
-    """The tickets of a handshake that was watched to its end."""
+    """The tickets of one connection. The visit waited until no more came."""
 
     tickets: int
     when: list[When]
@@ -32,16 +32,16 @@ class Handshake:
 
 @dataclass
 class KeyName:
-    """A key name that followed on another one: the tickets of so many visits had it."""
+    """A key name, and the visits whose tickets had it without a change in between."""
 
     key_name: str
-    first: int  # the number of the visit, from 0, the full handshake, on
+    first: int  # the number of the visit; 0 is the full handshake
     last: int
 
 
 @dataclass
 class Findings:
-    """What one version of TLS has shown."""
+    """What was found for one version of TLS."""
 
     protocol: str
     error: str | None = None  # None if the server offers it
@@ -50,7 +50,7 @@ class Findings:
     full_handshake: Handshake | None = None
     resumption: Handshake | None = None
     taken_twice: bool | None = None  # None if it could not be tried
-    connections: int = 0  # that offered a session, one after the other
+    connections: int = 0  # those that offered a session, one after the other
     resumed: int = 0
     failed: int = 0
     last_error: str | None = None
@@ -66,9 +66,9 @@ class Findings:
 
 @dataclass
 class Survey:
-    """What was found of a server."""
+    """What was found for a server."""
 
-    address: str | None = None  # of the visits; None if none of them was answered
+    address: str | None = None  # the address that was visited; None if no visit was answered
     negotiated: str | None = None
     error: str | None = None
     complete: bool = True
@@ -80,11 +80,11 @@ class Surveyor:
     Makes the visits.
 
     Args:
-        visitor: what makes a visit.
-        addresses: of the server, at least one.
-        versions: of TLS, to look at.
+        visitor: makes one visit.
+        addresses: the addresses of the server, at least one.
+        versions: the versions of TLS to look at.
         connections: how many visits in a row offer a session, for each version.
-        limit: how long all visits may take, in seconds.
+        limit: after how many seconds no visit is begun any more.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Surveyor:
         self._was_late = False
 
     def survey(self) -> Survey:
-        """Makes all visits, and returns what they have shown."""
+        """Makes all visits, and returns what was found."""
         survey = Survey()
         for address in self._addresses:
             if self._is_late():
@@ -147,7 +147,7 @@ class Surveyor:
     def _look_at_a_resumption(
         self, findings: Findings, version: Version, address: str, first: Session
     ) -> Session:
-        """Counts the tickets of a resumption, and offers its session again; returns the last."""
+        """Counts the tickets of a resumption, offers its session again, and returns the newest."""
         session = first
         for _ in range(_TRIES):
             if self._is_late():
@@ -165,7 +165,7 @@ class Surveyor:
     def _count(
         self, findings: Findings, version: Version, address: str, session: Session, when: When
     ) -> None:
-        """Makes visits in a row, each with the ticket that the last one brought."""
+        """Makes visits in a row. Each offers the newest ticket."""
         seen = [(0, session.key_name)] if session.has_ticket else []
         for number in range(1, self._connections + 1):
             if self._is_late():

@@ -1,8 +1,8 @@
 """
 One connection to a server: its handshake, whether it resumed, and the tickets that came.
 
-A visit offers a session or none. If the server speaks TLS from the first byte, ``ssl`` makes it. If
-it speaks another protocol and goes over to TLS, ``openssl s_client -starttls`` makes it.
+A visit may offer a session. If the server speaks TLS from the first byte, ``ssl`` makes the visit.
+If the server starts with another protocol, ``openssl s_client -starttls`` makes it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _POLL = 0.02  # seconds between two looks at what s_client has seen
 
 
 class StartTLS(NamedTuple):
-    """A protocol that goes over to TLS, as ``s_client -starttls`` knows it."""
+    """A protocol that switches to TLS, and that ``s_client -starttls`` knows."""
 
     port: int
-    #: What has the server end the connection; empty if a close_notify will do.
+    #: The command that ends the connection. It is empty if a close_notify is enough.
     goodbye: bytes
 
 
@@ -53,7 +53,7 @@ STARTTLS = {
 
 
 class Ticket(NamedTuple):
-    """A ticket that came."""
+    """A ticket from the server."""
 
     key_name: bytes
     lifetime_hint: int  # seconds
@@ -62,18 +62,18 @@ class Ticket(NamedTuple):
 
 @dataclass
 class Visit:
-    """What was seen of a connection."""
+    """What was seen in one connection."""
 
-    protocol: str | None = None  # None: the handshake was not completed
+    protocol: str | None = None  # None if the handshake was not completed
     cipher: str | None = None
     resumed: bool = False
     tickets: list[Ticket] = field(default_factory=list)
-    session: Session | None = None  # the last that came
+    session: Session | None = None  # the newest one
     error: str | None = None
 
 
 class Visitor(Protocol):
-    """What makes visits."""
+    """Makes visits."""
 
     def visit(
         self,
@@ -87,10 +87,11 @@ class Visitor(Protocol):
 
         Args:
             address: where to connect.
-            version: the only one to offer; None for all.
-            session: what to offer; None for a full handshake.
-            wait_for: None counts all tickets: the visit waits until no more come, then sends a
-                request, and waits again. If it is known when tickets come, the visit waits for one.
+            version: the only version to offer; None for all.
+            session: the session to offer; None for a full handshake.
+            wait_for: None to count all tickets. The visit then waits until no more come, sends a
+                request, and waits again. If you know when tickets come, pass that: the visit then
+                waits for one ticket only.
         """
 
 
@@ -99,14 +100,14 @@ class SSLVisitor:
     Makes visits with ``ssl``.
 
     Args:
-        port: where the server listens.
+        port: the port of the server.
         server_name: the name to ask for (SNI), or None.
-        request: what to send to see whether tickets come with the first data; may be empty.
+        request: the data to send, to see whether tickets come with the first data. It may be empty.
         wait: how long to wait for one more ticket, in seconds.
         timeout: how long each part of a connection may take, in seconds.
 
     Raises:
-        LibraryMismatchError: ``ssl`` is on another libssl.
+        LibraryMismatchError: ``ssl`` uses another libssl.
     """
 
     def __init__(
@@ -117,12 +118,12 @@ class SSLVisitor:
         self._request = request
         self._wait = wait
         self._timeout = timeout
-        self._sessions: list[Session] = []  # that have come in the visit under way
+        self._sessions: list[Session] = []  # those that came in the current visit
         self._contexts = {version: self._context(version) for version in (None, *VERSIONS)}
 
     def _context(self, version: Version | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # The question is what the server does with tickets, not who it is. Nothing secret is sent.
+        # The probe asks what the server does with tickets, not who it is. It sends nothing secret.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if version is not None:
             number = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[version]
@@ -147,7 +148,7 @@ class SSLVisitor:
             ) as connection,
         ):
             if session is not None:
-                set_session(connection, session.copy())  # libssl marks the one it has used
+                set_session(connection, session.copy())  # a copy, because libssl marks a used one
             connection.do_handshake()
             visit.protocol = connection.version()
             visit.cipher = (connection.cipher() or (None,))[0]
@@ -156,13 +157,13 @@ class SSLVisitor:
                 self._read_tickets(visit, connection, wait_for)
             else:
                 _take_session(visit, connection, session)
-            connection.settimeout(0)  # say goodbye, and do not wait for the server's
+            connection.settimeout(0)  # send a close_notify, and do not wait for the server's
             with contextlib.suppress(OSError, ValueError):
                 connection.unwrap()
         return visit
 
     def _read_tickets(self, visit: Visit, connection: ssl.SSLSocket, wait_for: When | None) -> None:
-        """Reads TLS 1.3 tickets, which come with what is read after the handshake."""
+        """Reads TLS 1.3 tickets, which come after the handshake."""
         end = time.monotonic() + self._timeout
         with_handshake = 0
 
@@ -191,7 +192,7 @@ class SSLVisitor:
     def _read(
         self, connection: ssl.SSLSocket, is_enough: Callable[[], bool], end: float
     ) -> bytes | None:
-        """Returns the next data, ``b""`` at the end, or None if nothing more comes."""
+        """Returns the next data, ``b""`` at the end, or None if no data comes."""
         poll = select.poll()
         poll.register(connection, select.POLLIN)
         connection.settimeout(0)
@@ -212,12 +213,12 @@ class SSLVisitor:
 
 
 def _take_session(visit: Visit, connection: ssl.SSLSocket, offered: Session | None) -> None:
-    """Takes the session of TLS 1.2, which is there at the end of the handshake."""
+    """Takes the session of TLS 1.2, which is complete at the end of the handshake."""
     session = get_session(connection)
     if session is None or not session.is_resumable:
         return
     if visit.resumed and offered is not None and session.ticket == offered.ticket:
-        return  # there is no new one
+        return  # the server sent no new ticket
     visit.session = session.copy()
     if session.has_ticket:
         visit.tickets.append(Ticket(session.key_name, session.ticket_lifetime_hint, "handshake"))
@@ -233,7 +234,7 @@ def _errors_of(visit: Visit) -> Iterator[None]:
         visit.error = (error.reason or str(error)).lower().replace("_", " ")
     except OSError as error:
         visit.error = error.strerror or str(error)
-    except ValueError as error:  # a name that no certificate can have
+    except ValueError as error:  # for example, a server name that no certificate can have
         visit.error = str(error)
 
 
@@ -242,7 +243,7 @@ class SClientVisitor:
     Makes visits with ``openssl s_client -starttls``.
 
     Args:
-        port: where the server listens.
+        port: the port of the server.
         server_name: the name to ask for (SNI), or None.
         protocol: a key of ``STARTTLS``.
         wait: how long to wait for one more ticket, in seconds.
@@ -305,11 +306,11 @@ class SClientVisitor:
         return visit
 
     def _talk(self, client: SClient, version: Version | None, wait_for: When | None) -> int:
-        """Waits for tickets, then says goodbye; returns how many came before that."""
+        """Waits for tickets, then ends the conversation. Returns how many came before that."""
         count, quiet = 0, time.monotonic() + self._wait
         end = time.monotonic() + self._timeout
         with contextlib.suppress(SClientEnded):
-            # In TLS 1.2 a ticket is a part of the handshake.
+            # In TLS 1.2, the ticket is part of the handshake.
             while wait_for != "data" and version != "1.2" and time.monotonic() < min(quiet, end):
                 tickets = len(client.wait_for_tickets(0))
                 if tickets and wait_for is not None:

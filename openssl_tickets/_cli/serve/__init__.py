@@ -1,4 +1,4 @@
-"""A TLS server for scripts and for trying out: ``openssl-tickets serve``."""
+"""A TLS server for scripts and for trying things out: ``openssl-tickets serve``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from openssl_tickets._testing.certificates import make_certificate
 from openssl_tickets._testing.server import Server
 from openssl_tickets.ticket_key_files import load_ticket_keys, watch_ticket_keys
 
-_GRACE = 5.0  # seconds for all that is under way at the end
+_GRACE = 5.0  # seconds that open connections have to end when the server stops
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     line_of = as_text if is_terminal(sys.stdout) and not options.json else as_json
     with contextlib.ExitStack() as at_the_end:
-        # What a policy prints is not one of our events.
+        # A policy may print too. Its output must not mix with the events.
         at_the_end.callback(setattr, sys, "stdout", sys.stdout)
         descriptor, sys.stdout = sys.stdout.fileno(), sys.stderr
         policy = policy_of(options, parser.error)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             complain(str(error) or type(error).__name__)
             return 1
     if not ended_well:
-        # A thread cannot be ended from outside, and a broken pipe cannot be flushed.
+        # Python's normal exit would wait for stuck threads, and would flush a broken pipe.
         os._exit(1)
     return 0
 
@@ -74,8 +74,8 @@ def _serve(
     make_events: Callable[[Callable[[], object]], Events],
     at_the_end: contextlib.ExitStack,
 ) -> bool:
-    """Serves until it is stopped; returns whether all has come to its end, and was told."""
-    reasons: queue.SimpleQueue[str] = queue.SimpleQueue()  # a signal handler may put one in
+    """Serves until it is stopped. Returns whether all threads ended and all events were written."""
+    reasons: queue.SimpleQueue[str] = queue.SimpleQueue()  # safe in a signal handler
     events = make_events(lambda: reasons.put("output"))
     at_the_end.enter_context(_signals(reasons, events))
     keys = _ticket_keys(options, at_the_end)
@@ -113,14 +113,14 @@ def _serve(
 
 @contextlib.contextmanager
 def _signals(reasons: queue.SimpleQueue[str], events: Events) -> Iterator[None]:
-    """Has signals be reasons to stop, also while a reader that has stalled is waited for."""
+    """Lets signals stop the server, also while it waits for a reader that has stalled."""
 
     def stop(number: int, _: object) -> None:
         reasons.put(signal.Signals(number).name)
         events.hurry(_GRACE)
 
-    # A shell has what it puts into the background ignore SIGINT, but a script may send it.
-    # SIGHUP is ignored on purpose, by nohup.
+    # A program that a shell starts in the background ignores SIGINT. A script may send it, so it is
+    # handled here in any case. nohup makes a program ignore SIGHUP on purpose, so that stays.
     before = {
         number: signal.signal(number, stop)
         for number in _STOP_SIGNALS
@@ -140,7 +140,7 @@ def _made(at_the_end: contextlib.ExitStack) -> Path:
 
 
 def _ticket_keys(options: argparse.Namespace, at_the_end: contextlib.ExitStack) -> TicketKeys:
-    # Always a ring, so that the name of the key is known. It does what libssl does by itself.
+    # A ring with a random key does what libssl does by itself, and its key name is known.
     keys = TicketKeys([TicketKey.generate()])
     if options.keys is not None:
         load = functools.partial(

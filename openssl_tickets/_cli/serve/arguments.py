@@ -161,7 +161,7 @@ def _appdata(text: str) -> bytes:
 
 
 def check(options: argparse.Namespace, usage_error: UsageError) -> None:
-    """Refuses options that do not go together."""
+    """Calls *usage_error* if there are options that do not go together."""
     for name, needed in (
         ("key", "cert"),
         ("client_cert", "client_ca"),

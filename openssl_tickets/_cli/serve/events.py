@@ -1,4 +1,4 @@
-"""What ``serve`` prints; it never waits for ever for a reader that has stalled."""
+"""Prints the events of ``serve``. At the end it does not wait for ever for a stalled reader."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LineOf = Callable[[str, dict[str, Any]], str]
 
 class Events:
     """
-    The events, each on a line.
+    Writes events to a file descriptor.
 
     Args:
-        descriptor: the file descriptor that they are written to.
-        line_of: makes a line of an event and its fields.
-        lost: is called once, when an event could not be written.
+        descriptor: the file descriptor.
+        line_of: makes the text of an event from its name and its fields.
+        lost: it is called once, if an event could not be written.
     """
 
     def __init__(self, descriptor: int, line_of: LineOf, lost: Callable[[], object]) -> None:
@@ -36,11 +36,11 @@ class Events:
         self._end = math.inf
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Prints an event, in one piece. It waits for a reader that is slow."""
+        """Writes an event in one piece. If the reader is slow, it waits."""
         line = self._line_of(event, fields).encode(errors="backslashreplace") + b"\n"
         while not self._lock.acquire(timeout=0.1):
             if time.monotonic() >= self._end:
-                return  # another thread still waits, and will find it so too
+                return  # the thread that holds the lock reports the loss
         try:
             if not self.are_lost:
                 _write(self._descriptor, line, lambda: self._end)
@@ -50,18 +50,18 @@ class Events:
             self._lock.release()
 
     def hurry(self, seconds: float) -> None:
-        """Has all that is told from now on be written in so many seconds, or lost."""
+        """Allows at most *seconds* for all further events. After that they are lost."""
         self._end = min(self._end, time.monotonic() + seconds)
 
     def lose(self, reason: str) -> None:
-        """Gives the output up; a second call does nothing."""
+        """Stops writing events, and reports it. A second call does nothing."""
         if not self.are_lost:
             self.are_lost = True
             complain(f"nobody reads the events: {reason}")
             self._lost()
 
     def look(self) -> None:
-        """Notices a reader that has left, before there is an event for it."""
+        """Checks whether the reader has left, also if there is no event to write."""
         poll = select.poll()
         poll.register(self._descriptor, 0)
         if any(ready & (select.POLLERR | select.POLLHUP) for _, ready in poll.poll(0)):
@@ -69,12 +69,12 @@ class Events:
 
 
 def complain(error: object) -> None:
-    """Prints an error on one line of standard error, if that can be done within a second."""
+    """Prints an error on one line of standard error. It gives up after a second."""
     note(f"{coloured('error:', RED, sys.stderr)} {' '.join(str(error).split())}")
 
 
 def note(text: str) -> None:
-    """Prints a line on standard error, if that can be done within a second."""
+    """Prints a line on standard error. It gives up after a second."""
     if sys.stderr is not None:
         end = time.monotonic() + 1
         with contextlib.suppress(OSError, ValueError):
@@ -88,5 +88,5 @@ def _write(descriptor: int, data: bytes, end: Callable[[], float]) -> None:
         while not poll.poll(100):
             if time.monotonic() >= end():
                 raise TimeoutError("its reader has stalled")
-        # So much a pipe that is ready takes without waiting.
+        # A pipe that is ready takes PIPE_BUF bytes without blocking.
         data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]

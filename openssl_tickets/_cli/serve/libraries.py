@@ -1,4 +1,4 @@
-"""A server's context of either library, made as the options say."""
+"""Makes a server's context from the options, with ``ssl`` or with pyOpenSSL."""
 
 from __future__ import annotations
 
@@ -12,51 +12,57 @@ from typing import Any, NoReturn
 
 import openssl_tickets
 
-# A client may end without a close_notify, and so do clients at the end of the server.
-_IGNORE_UNEXPECTED_EOF = 0x80  # SSL_OP_IGNORE_UNEXPECTED_EOF; not every Python and pyOpenSSL has it
+# A client may end without a close_notify. Clients also look so when the server stops.
+_IGNORE_UNEXPECTED_EOF = 0x80  # SSL_OP_IGNORE_UNEXPECTED_EOF. Some Pythons and pyOpenSSLs lack it
 _SESSION_ID_CONTEXT = b"openssl_tickets serve"
 
 NameAsked = Callable[[str | None], None]
 
 
 class CannotServe(Exception):
-    """What it needs to begin is missing."""
+    """The server cannot start, because something that it needs is missing."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A context, and what is to be known of its library."""
+    """A context, with the errors and the functions of its library."""
 
     context: Any
-    left: tuple[type[BaseException], ...]  # the errors of a client that has left
-    errors: tuple[type[BaseException], ...]  # all others of TLS
+    left: tuple[type[BaseException], ...]  # the errors if the client has left
+    errors: tuple[type[BaseException], ...]  # all other TLS errors
     cipher: Callable[[Any], str | None]
     version: Callable[[Any], str | None]
 
     def kind_of(self, error: BaseException) -> str:
-        """Returns the kind of an error, as the events name it."""
+        """Returns the kind of an error, as the "error" event names it."""
         if isinstance(error, TimeoutError):
             return "timeout"
         if isinstance(error, self.left):
             return "connection"
         if isinstance(error, self.errors):
             return "tls"
-        return "connection" if isinstance(error, OSError) else "policy"  # refused what it returned
+        # Any other error comes from a policy whose answer was refused.
+        return "connection" if isinstance(error, OSError) else "policy"
 
 
 def make_library(options: argparse.Namespace, certificate: Path, name_asked: NameAsked) -> Library:
     """
-    Makes a context of the library that *options* name; *name_asked* is told the name in each hello.
+    Makes a context of the library that *options* name.
+
+    Args:
+        options: the options of the command line.
+        certificate: the file with the server's certificate.
+        name_asked: it is called with the server name of each client hello, or None.
 
     Raises:
-        CannotServe, OSError, ValueError, RuntimeError: it cannot be made.
+        CannotServe, OSError, ValueError, RuntimeError: the context cannot be made.
     """
     make = {"ssl": _with_ssl, "pyopenssl": _with_pyopenssl}[options.library]
     return make(options, certificate, name_asked)
 
 
 def text_of(error: BaseException) -> str:
-    """Returns an error as a text: pyOpenSSL has a list of reasons, ``ssl`` one."""
+    """Returns the text of an error. It may have a list of reasons (pyOpenSSL) or one (``ssl``)."""
     return f"{type(error).__name__}: {_reasons(error)}"
 
 
@@ -77,7 +83,7 @@ def _with_ssl(options: argparse.Namespace, certificate: Path, name_asked: NameAs
         return cipher[0] if cipher else None
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    openssl_tickets.get_num_tickets(context)  # it must be on our libssl
+    openssl_tickets.get_num_tickets(context)  # raises an error if ssl uses another libssl
     context.options |= _IGNORE_UNEXPECTED_EOF
     if options.tls:
         version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[options.tls]
@@ -98,7 +104,7 @@ def _with_ssl(options: argparse.Namespace, certificate: Path, name_asked: NameAs
 def _with_pyopenssl(
     options: argparse.Namespace, certificate: Path, name_asked: NameAsked
 ) -> Library:
-    """pyOpenSSL, put on the system's libssl."""
+    """pyOpenSSL, on the system's libssl."""
     try:
         from openssl_tickets import SSL
     except ImportError as error:
@@ -119,7 +125,7 @@ def _with_pyopenssl(
             context.use_certificate_chain_file(str(certificate))
             key = Path(options.key or certificate)
             if b"ENCRYPTED" in key.read_bytes():
-                _no_password()  # libssl would ask for it at the terminal
+                _no_password()  # otherwise libssl would ask for the password at the terminal
             context.use_privatekey_file(str(key))
             context.check_privatekey()
         if options.client_ca:
@@ -148,9 +154,9 @@ def _no_password(*_: object) -> NoReturn:
 
 @contextlib.contextmanager
 def _named(what: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Has what goes wrong name the file."""
+    """Adds the name of the file to the errors of the ``with`` block."""
     try:
-        with open(path, "rb"):  # libssl does not tell a missing file from an empty one
+        with open(path, "rb"):  # libssl does not distinguish a missing file from an empty one
             pass
         yield
     except ValueError:

@@ -1,4 +1,4 @@
-"""The events as lines: JSON for programs, sentences for people."""
+"""Writes the events as lines: JSON for programs, sentences for people."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def as_json(event: str, fields: dict[str, Any]) -> str:
 
 
 def as_text(event: str, fields: dict[str, Any]) -> str:
-    """Returns an event for people; what a client has sent is escaped."""
+    """Returns an event for people. It escapes what a client has sent."""
     words = "\n".join(map(printable, _SENTENCES[event](fields)))
     connection = fields.get("connection")
     text = words if connection is None else f"#{connection} {words}"
-    # It is written to the real standard output, where the policy's own words do not go.
+    # Events go to the real standard output. sys.stdout is replaced, for the policy's own output.
     colour = _COLOURS.get(event)
     return text if colour is None else coloured(text, colour, sys.__stdout__)
 

@@ -1,4 +1,4 @@
-"""What decides on tickets: options, or the functions of a Python file."""
+"""Makes the policy from the options, or from the functions of a Python file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Policy(NamedTuple):
 
 
 def policy_of(options: argparse.Namespace, usage_error: Callable[[str], NoReturn]) -> Policy:
-    """Returns what *options* name; *usage_error* ends the command if they name nothing of use."""
+    """Returns the policy that *options* name. *usage_error* ends the command if there is none."""
     generate = decrypt = data = None
     if options.policy is not None:
         names = _load(options.policy, usage_error)
@@ -59,7 +59,7 @@ def _load(path: str, usage_error: Callable[[str], NoReturn]) -> dict[str, Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        # Where it is in the file, but not what is ours above it.
+        # Only the lines of the policy file, without our own frames.
         frames = [
             frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
         ]
@@ -77,9 +77,9 @@ def _fixed_answer(
     answer: TicketReturn | None,
 ) -> Callable[[Any, ReceivedTicket, Any], TicketReturn | None]:
     def decrypt(connection: Any, ticket: ReceivedTicket, data: Any) -> TicketReturn | None:
-        if ticket.status == TicketStatus.EMPTY:  # in TLS 1.2: it asks for its first
+        if ticket.status == TicketStatus.EMPTY:  # a TLS 1.2 client asks for its first ticket
             return None
-        # A ticket of somebody else's cannot be used, whatever is answered.
+        # A ticket that cannot be decrypted cannot be used, so OpenSSL decides.
         return None if ticket.appdata is None and answer in _USES else answer
 
     return decrypt

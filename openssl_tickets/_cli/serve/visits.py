@@ -1,4 +1,4 @@
-"""Each visit of a client: what is asked and told of its handshake, and what it is sent."""
+"""Serves the visit of a client: its callbacks, its events, and the reply."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from openssl_tickets._testing.server import Taken, accepting, read
 
 @dataclass
 class _Offer:
-    """A ticket that a client has sent."""
+    """A ticket that the client offered, and the policy's answer."""
 
     ticket: ReceivedTicket
     answer: str | None = None
@@ -40,7 +40,7 @@ class _Offer:
 
 @dataclass
 class _Visit:
-    """What is known of a connection; the callbacks find it by their thread."""
+    """What is known of a connection. The callbacks find it through their thread."""
 
     number: int
     offers: list[_Offer] = field(default_factory=list)
@@ -53,17 +53,17 @@ class _Visit:
 
 class Visits:
     """
-    Serves clients, and tells what happens.
+    Serves clients, and reports what happens.
 
     Args:
-        options: of the command line.
-        policy: what decides on tickets.
+        options: the options of the command line.
+        policy: the callbacks that decide on tickets.
         certificate: the file with the server's certificate.
-        keys: what tickets are encrypted with.
-        tell: is called with each event.
+        keys: the keys that encrypt the tickets.
+        tell: it is called with each event.
 
     Raises:
-        CannotServe, OSError, ValueError, RuntimeError, OverflowError: something is missing.
+        CannotServe, OSError, ValueError, RuntimeError, OverflowError: the context cannot be made.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Visits:
         )
 
     def serve(self, taken: Taken) -> None:
-        """Serves one connection; whatever happens is told, and ends here."""
+        """Serves one connection. It reports every exception, and raises none."""
         began = time.monotonic()
         visit = self._here.visit = _Visit(taken.number)
         during = "handshake"
@@ -146,7 +146,7 @@ class Visits:
             client=client
             and {"subject": subject(client), "sha256": hashlib.sha256(client).hexdigest()},
         )
-        # libssl stops asking when one is used, so that is the last.
+        # libssl asks no more once a ticket is used, so the used one is the last.
         for number, offer in enumerate(visit.offers, 1):
             used = resumed and number == len(visit.offers)
             name = "resumption" if used else "refusal"
@@ -155,7 +155,7 @@ class Visits:
             self._tell("ticket", connection=visit.number, **ticket)
 
     def _told_error(self, visit: _Visit, taken: Taken, error: BaseException) -> tuple[str, str]:
-        """Returns the kind of *error* and its text, as the events have them."""
+        """Returns the kind of *error* and its text, as the "error" event has them."""
         if visit.policy_failed:
             return "policy", text_of(error)
         if taken.is_late:
@@ -163,7 +163,7 @@ class Visits:
             return "timeout", f"TimeoutError: the connection took longer than {seconds}"
         return self._library.kind_of(error), text_of(error)
 
-    # What follows runs within the handshake, in the connection's thread.
+    # The functions below are callbacks. They run in the connection's thread.
 
     def _name_asked(self, name: str | None) -> None:
         self._here.visit.server_name = name
@@ -201,13 +201,13 @@ class Visits:
             return function(*arguments)
         except BaseException as error:
             visit.policy_failed = True
-            here = error.__traceback__  # and after this come the policy's lines
+            here = error.__traceback__  # the policy's own lines come after this one
             traceback.print_exception(type(error), error, here and here.tb_next)
             raise
 
 
 def _told(appdata: bytes | None) -> dict[str, str | None]:
-    """Returns application data for an event: as text if it is one, and in hexadecimal."""
+    """Returns application data for an event: as text if it is UTF-8, and in hexadecimal."""
     text = None
     if appdata is not None:
         with contextlib.suppress(UnicodeDecodeError):

@@ -1,4 +1,4 @@
-/* What pyOpenSSL before 26.0 uses of a string's fields, which OpenSSL has shown until 4.0. */
+/* The fields of a string that pyOpenSSL before 26.0 reads. OpenSSL before 4.0 shows them. */
 
 typedef struct {
     int length;

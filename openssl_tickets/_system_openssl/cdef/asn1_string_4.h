@@ -1,3 +1,3 @@
-/* From OpenSSL 4.0 on, a string's fields are hidden; pyOpenSSL 26.0 and newer do without. */
+/* OpenSSL 4.0 hides the fields of a string. pyOpenSSL 26.0 and newer do not need them. */
 
 typedef ... ASN1_IA5STRING;

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/bio.h>. */
+/* The part of <openssl/bio.h> that cryptography offers. */
 
 void BIO_ADDR_free(BIO_ADDR *);
 BIO_ADDR *BIO_ADDR_new(void);

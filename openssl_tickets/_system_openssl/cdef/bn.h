@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/bn.h>. */
+/* The part of <openssl/bn.h> that cryptography offers. */
 
 typedef int... BN_ULONG;
 

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/cmac.h>. */
+/* The part of <openssl/cmac.h> that cryptography offers. */
 
 int CMAC_CTX_copy(CMAC_CTX *out, const CMAC_CTX *in);
 void CMAC_CTX_free(CMAC_CTX *ctx);

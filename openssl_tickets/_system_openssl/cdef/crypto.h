@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/crypto.h>, and of C itself. */
+/* The part of <openssl/crypto.h>, and of C itself that cryptography offers. */
 
 typedef int... time_t;
 

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/dh.h>. */
+/* The part of <openssl/dh.h> that cryptography offers. */
 
 #define DH_NOT_SUITABLE_GENERATOR ...
 

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/dsa.h>. */
+/* The part of <openssl/dsa.h> that cryptography offers. */
 
 void DSA_free(DSA *r);
 int DSA_generate_key(DSA *a);

@@ -1,3 +1,3 @@
-/* What cryptography offers of <openssl/dtls1.h>. */
+/* The part of <openssl/dtls1.h> that cryptography offers. */
 
 #define DTLS1_COOKIE_LENGTH ...

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/ec.h>. */
+/* The part of <openssl/ec.h> that cryptography offers. */
 
 typedef struct {
     int nid;

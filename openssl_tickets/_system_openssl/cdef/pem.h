@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/pem.h>. */
+/* The part of <openssl/pem.h> that cryptography offers. */
 
 typedef int pem_password_cb(char *buf, int size, int rwflag, void *userdata);
 

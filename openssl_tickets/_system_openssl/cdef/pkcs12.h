@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/pkcs12.h>. */
+/* The part of <openssl/pkcs12.h> that cryptography offers. */
 
 #define PKCS12_R_PKCS12_CIPHERFINAL_ERROR ...
 

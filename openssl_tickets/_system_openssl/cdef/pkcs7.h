@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/pkcs7.h>. */
+/* The part of <openssl/pkcs7.h> that cryptography offers. */
 
 #define PKCS7_TEXT ...
 

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/rand.h>. */
+/* The part of <openssl/rand.h> that cryptography offers. */
 
 void RAND_add(const void *buf, int num, double randomness);
 int RAND_bytes(unsigned char *buf, int num);

@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/srtp.h>. */
+/* The part of <openssl/srtp.h> that cryptography offers. */
 
 typedef struct {
     const char *name;

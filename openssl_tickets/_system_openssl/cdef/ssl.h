@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/ssl.h>. */
+/* The part of <openssl/ssl.h> that cryptography offers. */
 
 typedef int (*SSL_CTX_alpn_select_cb_func)(SSL *, const unsigned char **, unsigned char *,
                                            const unsigned char *, unsigned int, void *);

@@ -1,6 +1,6 @@
 /*
- * What cryptography offers of <openssl/x509.h>. If OpenSSL 3 and 4 differ in what is const, it is
- * declared as either compiler accepts: const in what is returned, not const in what is taken.
+ * The part of <openssl/x509.h> that cryptography offers. OpenSSL 3 and 4 differ in what is const.
+ * These declarations compile with both: what is returned is const, and what is passed is not.
  */
 
 typedef void (*sk_X509_EXTENSION_freefunc)(X509_EXTENSION *);

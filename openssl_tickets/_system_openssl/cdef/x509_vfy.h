@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/x509_vfy.h>. */
+/* The part of <openssl/x509_vfy.h> that cryptography offers. */
 
 typedef int (*X509_STORE_CTX_get_issuer_fn)(X509 **issuer, X509_STORE_CTX *ctx, X509 *x);
 

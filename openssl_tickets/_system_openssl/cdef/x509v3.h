@@ -1,4 +1,4 @@
-/* What cryptography offers of <openssl/x509v3.h>. */
+/* The part of <openssl/x509v3.h> that cryptography offers. */
 
 typedef struct {
     X509 *issuer_cert;
