@@ -1,4 +1,4 @@
-"""FTP over TLS whose data connections resume the session of their control connection."""
+"""FTP over TLS: each data connection resumes the session of its control connection."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from openssl_tickets._core.session import Session, session_of, set_session
 
 class FTP_TLS(ftplib.FTP_TLS):
     """
-    ``ftplib.FTP_TLS``, for servers that require it: each data connection resumes the session of
-    the control connection. Nothing else is different.
+    ``ftplib.FTP_TLS``, but each data connection resumes the session of the control connection.
 
-    A server requires this so that nobody else can take over a data connection. vsftpd
-    (``require_ssl_reuse``), ProFTPD and FileZilla Server do by default, and end a transfer of
-    ``ftplib.FTP_TLS`` with an error.
+    Some servers require this, so that nobody else can take over a data connection. vsftpd
+    (``require_ssl_reuse``), ProFTPD and FileZilla Server do so by default, and a transfer with
+    ``ftplib.FTP_TLS`` ends with an error. Everything else is as in ``ftplib.FTP_TLS``.
 
-    It works in TLS 1.2 and 1.3, for active and passive transfers. In TLS 1.3 a data connection
-    offers a ticket that has not been used, as long as the server sends any, and else the last one
-    again. If the server does not take it, the transfer goes on with a full handshake, or the server
-    ends it.
+    It works in TLS 1.2 and 1.3, for active and passive transfers. In TLS 1.3 each data connection
+    offers a new ticket if the server has sent one, and otherwise the last one again. If the server
+    does not resume the session, it either does a full handshake or ends the transfer.
 
     Example::
 
@@ -34,22 +32,22 @@ class FTP_TLS(ftplib.FTP_TLS):
     libssl: ``SSL_get1_session``, ``SSL_set_session`` (OpenSSL 3.0).
     """
 
-    # The last data connection's SSL, which stays alive with it, also when the socket is closed.
+    # The SSL of the last data connection. It stays alive after the socket is closed.
     _data_ssl: Any = None
-    # Sessions that have not been offered, and the one that was offered last.
+    # Sessions that were not offered yet, the last sessions seen, and the one that was offered last.
     _fresh: tuple[Session, ...] = ()
     _seen: tuple[Session, ...] = ()
     _last: Session | None = None
 
     def connect(self, *args: Any, **kwargs: Any) -> str:
-        """As in ``ftplib.FTP_TLS``."""
+        """Connects as ``ftplib.FTP_TLS`` does, and forgets all earlier sessions."""
         self._data_ssl, self._fresh, self._seen, self._last = None, (), (), None
         return super().connect(*args, **kwargs)
 
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        """As in ``ftplib.FTP_TLS``, but a protected data connection resumes."""
+        """Starts a transfer as ``ftplib.FTP_TLS`` does. Protected data resumes a session."""
         plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 (TLS follows)
         if not self._prot_p:  # type: ignore[attr-defined]
             return plain, size
@@ -63,7 +61,7 @@ class FTP_TLS(ftplib.FTP_TLS):
         try:
             session = self._next_session()
             if session is not None:
-                # libssl spoils a session whose connection is not closed in order.
+                # If the connection is not closed properly, libssl marks its session as unusable.
                 set_session(data, session.copy())
             data.do_handshake()
             self._data_ssl = to_ssl(data)
@@ -73,12 +71,16 @@ class FTP_TLS(ftplib.FTP_TLS):
         return data, size
 
     def ccc(self) -> str:
-        """As in ``ftplib.FTP_TLS``; data connections go on to resume what there has been."""
+        """
+        Ends TLS on the control connection, as ``ftplib.FTP_TLS`` does.
+
+        Later data connections still resume its session.
+        """
         self._look_for_sessions()
         return super().ccc()
 
     def _next_session(self) -> Session | None:
-        """Returns what the next data connection offers."""
+        """Returns the session that the next data connection offers, or None."""
         self._look_for_sessions()
         if self._fresh:
             self._last = self._fresh[-1]
@@ -87,14 +89,14 @@ class FTP_TLS(ftplib.FTP_TLS):
 
     def _look_for_sessions(self) -> None:
         control = None
-        with contextlib.suppress(TypeError, ValueError):  # there is no TLS, as after ccc()
+        with contextlib.suppress(TypeError, ValueError):  # there is no TLS, for example after ccc()
             control = to_ssl(self.sock)
         for ssl in (control, self._data_ssl):
             session = session_of(ssl) if ssl is not None else None
             if session is None or not session.is_resumable:
                 continue
             if session.protocol != "TLSv1.3":
-                if ssl is control:  # whose session is good for all data connections
+                if ssl is control:  # its session works for all data connections
                     self._last = session.copy()
             elif session not in self._seen:
                 self._fresh += (session.copy(),)

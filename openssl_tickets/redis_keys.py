@@ -1,46 +1,53 @@
 """
-Ticket keys that a fleet of hosts shares through a Redis: random ones, which the hosts rotate.
+Ticket keys that a fleet of hosts shares through a Redis. The keys are random, and the hosts rotate
+them.
 
-Needs redis-py, which the extra ``redis`` brings; it is imported by name only::
+This module needs redis-py, which the extra ``redis`` installs. Import it by its full name::
 
     from openssl_tickets.redis_keys import RedisTicketKeys
 
-Why every ticket finds its key
-------------------------------
+Why every ticket finds its key ------------------------------
 
-A ticket that host A has issued must be good for host B at once. So a key is *published* long before
-it is *used*: each has a time from which on it encrypts, and until then all hosts only decrypt with
-it. What follows holds for all hosts that are in contact with the Redis, which means that they read
-all keys each ``poll_interval`` at the latest, each time within the timeout. Let ``settle`` be
-``2 * poll_interval + timeout``.
+If host A issues a ticket, host B must be able to decrypt it at once. So a key is *published* long
+before it is *used*. Each key has a time at which it begins to encrypt. Until then, all hosts only
+decrypt with it.
 
-- *A key is known before it is used.* The key after the one that encrypts is published ``lead``
-  ahead of its use, which is a whole period, or ``2 * settle`` where that is more. By then each host
-  has read it many times over. A host that is cut off goes on with the others for as long, by the
-  same plan; only after that can they differ. Besides, no host uses a key sooner than ``settle``
-  after it has *seen* it, whatever the plan says. A has seen it after it was published; ``settle``
-  later B has read it, too. That needs no clocks that agree, only ones that run.
+The rules below hold for all hosts that can reach the Redis. Such a host reads all keys at least
+once per ``poll_interval``, and each read ends within the timeout. ``settle`` is short for ``2 *
+poll_interval + timeout``.
+
+- *A key is known before it is used.* The next key is published ``lead`` seconds before it is used.
+  ``lead`` is one period, or ``2 * settle`` if that is longer. By then, each host has read the key
+  many times. A host that is cut off goes on with the keys that it knows for that long, by the same
+  plan as the others. After that, its key may differ from theirs. In addition, no host uses a key
+  sooner than ``settle`` after it has first *seen* the key, whatever the plan says. Host A can see a
+  key only after it was published, and ``settle`` later host B has read it too. The clocks need not
+  agree for this. They only need to run.
 - *A key is kept after it was used.* It stays for ``accept_for`` after the end of its period, and
-  ``2 * settle`` on top for hosts that are late to switch. A host that finds itself using a key for
-  longer, since there is no other, has the Redis keep it for longer; and it never drops it itself.
-- *Clocks.* The plan is in the time of the Redis server. Each host takes its ``TIME`` along with
-  the keys, and counts from there with its own monotonic clock: the hosts' wall clocks do not
-  matter, and may be anything. How far two hosts are apart is a part of one round trip to the Redis
-  plus what their clocks have drifted since, and does no harm below ``settle``: a key that some use
-  early or late all know anyway. Whether a key is over is judged by the Redis server's clock, and
-  again by the Redis itself when a key is put back. So a host whose own clock stood still, as a
-  virtual machine's does while it is suspended, brings no expired key back: it drops them, and takes
-  over what the others use. If the Redis server's clock steps back, keys stay for longer. If it
-  steps forward by more than ``accept_for``, older keys are dropped too early, and their tickets
-  lead to full handshakes; the key in use is never dropped, and none is used too early, by the rule
-  above.
-- *One host at a time makes keys*, under a lock with an expiry; and the Redis takes a new key in
-  only while the lock is the maker's, which one script checks and does. So a host that was asleep in
-  the middle of it, and whose lock has expired, stores nothing. Keys that some host has are put back
-  by whoever misses them, without a lock: they are the same keys, and the first to come is enough.
-- *A Redis that comes back empty* is filled with what the hosts have, the plan included. A host that
-  starts in just that moment, and finds nothing, makes a key like any other, to be used ``settle``
-  later; by then the others have read it, and it has read theirs.
+  for ``2 * settle`` more, because some hosts may switch late. If there is no newer key, a host uses
+  a key for longer than planned. It then makes the Redis keep that key for longer, and it never
+  drops the key that it uses.
+- *Clocks.* The plan is in the time of the Redis server. Each host reads the server's ``TIME``
+  together with the keys, and counts from there with its own monotonic clock. The hosts' wall clocks
+  do not matter. Two hosts differ by a part of one round trip to the Redis, plus the drift of their
+  clocks since then. A difference of less than ``settle`` does no harm: if some hosts use a key
+  early or late, the others know it anyway.
+- *Expired keys do not come back.* The Redis server's clock decides whether a key has expired. The
+  Redis checks it again when a host puts a key back. So a host whose own clock has stood still, for
+  example in a suspended virtual machine, cannot bring back an expired key. It drops its expired
+  keys and uses those of the others.
+- *A Redis server whose clock is set.* If its clock is set back, keys stay for longer. If its clock
+  is set forward by more than ``accept_for``, older keys are dropped too early, and their tickets
+  lead to full handshakes. The key in use is never dropped. No key is used too early, because each
+  host waits for ``settle`` after it has seen the key.
+- *One host at a time makes keys.* It holds a lock that expires. One script in the Redis checks that
+  the host still holds the lock, and only then stores the key. So a host that was suspended in the
+  middle, and whose lock has expired, stores nothing. A key that the Redis has lost is put back by
+  any host that misses it there, without the lock. All hosts put back the same key, so the first is
+  enough.
+- *A Redis that comes back empty* gets the keys and their plan back from the hosts. If a host starts
+  at just that moment, it finds no key and makes one, to be used ``settle`` later. By then the
+  others have read its key, and it has read theirs.
 """
 
 from __future__ import annotations
@@ -72,16 +79,16 @@ with needs_extra("redis", "redis"):
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_MIN = 1.0  # seconds; a busy machine is no outage
-_MAX_PLANNED = 900  # keys; a ring has 1,000, and hosts that began on their own have some
+_TIMEOUT_MIN = 1.0  # seconds; a slow answer of a busy machine is not an outage
+_MAX_PLANNED = 900  # keys; a ring has room for 1,000, and some hosts may start with their own key
 _MAX_KEYS = 1000
 _SECONDS_MAX = 366 * 24 * 3600.0
-_PAUSE_MAX = 300.0  # seconds between two messages of a Redis that comes and goes
-_VERSION, _SEALED_VERSION = "1", "2"  # of what is stored
-_FORGOTTEN_FOR = 366 * 24 * 3600.0  # seconds, after which no host can have such a key
+_PAUSE_MAX = 300.0  # seconds between two log messages about a Redis that comes and goes
+_VERSION, _SEALED_VERSION = "1", "2"  # of a record in the Redis
+_FORGOTTEN_FOR = 366 * 24 * 3600.0  # seconds; after that, no host can still have the key
 
-# All keys that are there, with how long they stay, the names of those that are to be forgotten, and
-# the server's time.
+# Returns the server's time, all keys with the time that they still stay, and the names of the keys
+# that hosts must forget.
 _READ = """
 local now, found = redis.call('TIME'), {}
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -95,9 +102,10 @@ end
 return {now[1], now[2], found, redis.call('SMEMBERS', KEYS[2])}
 """
 
-# Stores keys that are not there, and prolongs those that are, to the time that is given; but not
-# those that are over by the server's clock, or to be forgotten. With a token it does so only while
-# the lock has it; -1 says that it has not. Who may not publish still stores.
+# Stores keys that are missing, and makes those that exist stay until the given time. It skips keys
+# that have expired by the server's clock, and keys that hosts must forget. With a token, it does
+# all of this only while the lock holds that token, and returns -1 otherwise. It stores the keys
+# even if this user may not publish.
 _PUT = """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return -1
@@ -127,7 +135,7 @@ end
 return changed
 """
 
-# Removes keys for good: no host may put them back.
+# Removes keys for good. No host can put them back.
 _FORGET = """
 for i = 4, #ARGV do
     redis.call('SADD', KEYS[2], ARGV[i])
@@ -146,7 +154,7 @@ end
 return 0
 """
 
-# A lock that somebody has left without an expiry would stay for good.
+# Gives the lock an expiry if it has none. Otherwise it would stay forever.
 _UNSTICK = """
 if redis.call('PTTL', KEYS[1]) == -1 then
     return redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -154,7 +162,7 @@ end
 return 0
 """
 
-# What goes wrong, in our words: a text from below may have a password in it.
+# Our own words for each problem, because the text of an exception may contain a password.
 _REASONS = {
     r"AuthenticationError|WRONGPASS|NOAUTH": "the user name or the password is wrong or missing",
     r"NoPermissionError|NOPERM|ACL failure|can't run this command": (
@@ -179,27 +187,27 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class RedisState:
-    """How a :class:`RedisTicketKeys` is doing."""
+    """The state of a :class:`RedisTicketKeys`, from its :meth:`~RedisTicketKeys.state`."""
 
     connected_since: float | None
-    """Since when the Redis answers, as ``time.time()``; None if it does not."""
+    """Since when the Redis answers, as ``time.time()``. None if it does not answer."""
     last_success: float | None
-    """When the keys were last read from it, as ``time.time()``; None if they never were."""
+    """When the keys were last read from the Redis, as ``time.time()``. None if they never were."""
     key_age: float
-    """For how many seconds the key in use has been encrypting, by the plan of all hosts."""
+    """For how many seconds the key in use has encrypted, by the plan that all hosts share."""
     keys: int
     """How many keys the ring has."""
     next_rotation: float | None
-    """In how many seconds the next key encrypts; None if there is none yet."""
+    """In how many seconds the next key begins to encrypt. None if there is no next key yet."""
     problem: str | None
-    """What is wrong, for people to read; None if nothing is."""
+    """What is wrong, as text for people. None if nothing is wrong."""
 
 
 RedisEvent = Literal["away", "back", "rotated", "cannot rotate"]
 
 
 class _Ring(NamedTuple):
-    """The ring as it was set last; times are of our monotonic clock."""
+    """The state of the ring when it was last set. Times are of this host's monotonic clock."""
 
     is_shared: bool
     began: float
@@ -209,73 +217,81 @@ class _Ring(NamedTuple):
 
 @dataclass
 class _Held:
-    """A key that is here; times are of our monotonic clock, but for the last."""
+    """A key that this host has. Times are of its monotonic clock, except *drop*."""
 
     key: TicketKey
     active: float | None
-    """When it begins to encrypt; None for a host's own, which is never planned."""
+    """When the key begins to encrypt. None for a host's own key, which is not planned."""
     not_before: float
-    """It does not begin before this, whatever the Redis says later."""
+    """The key does not encrypt before this time, whatever the Redis says later."""
     drop: float
-    """When it is over, in the time of the Redis server."""
+    """When the key expires, in the time of the Redis server."""
 
 
 class RedisTicketKeys:
     """
-    Keys in a Redis, which all hosts of a fleet (and all their worker processes) share and rotate.
+    Ticket keys that all hosts of a fleet, and all their worker processes, share through a Redis.
 
-    Every ``period`` another random key encrypts, on all hosts; a key decrypts for ``accept_for``
-    after that, and is then gone from the Redis and from the hosts. A thread follows the Redis: at
-    once when it tells of a change, and each ``poll_interval`` in any case. Tickets are made and
-    opened in C with what is in :attr:`keys`, and never wait for any of this.
+    Every ``period`` seconds, all hosts change to another random key. The old key still decrypts for
+    ``accept_for`` seconds. Then it is removed from the Redis and from the hosts. A thread follows
+    the Redis: it reads the keys at once when the Redis announces a change, and at least every
+    ``poll_interval`` seconds. C encrypts and decrypts tickets with the ring in :attr:`keys`, and
+    never waits for the Redis.
 
-    When the Redis is away, the hosts go on with the keys that they have, and log so, once, and once
-    when it is back; then keys that it has lost are put back into it. A host that *starts* meanwhile
-    has a random key of its own, which becomes known to the others as soon as it joins them. A wrong
-    password, a certificate that is not trusted, a cluster and the like look the same, but for the
-    reason in the log and in :meth:`state`: with ``start(require_connected=True)`` they are errors.
+    If the Redis is not reachable, the hosts go on with the keys that they have. They log this once,
+    and log once when the Redis is back. Then they put back the keys that it has lost. A host that
+    *starts* during an outage uses its own random key. The other hosts get to know that key as soon
+    as it reaches the Redis. Other problems, for example a wrong password, a certificate that is not
+    trusted, or a cluster, are handled in the same way. The log and :meth:`state` show the reason.
+    With ``start(require_connected=True)``, they are errors.
 
-    *Without a secret, the keys are in the Redis in the clear.* Whoever can read it can decrypt
-    every ticket, and the connections that are resumed without a key exchange of their own; whoever
-    can write it can make tickets; its ``MONITOR`` and ``SLOWLOG`` show them, too. With a *secret*
-    that all hosts have, and the Redis does not, they are encrypted there (AES-256-GCM), and what
-    somebody else has written there is not taken. In either case give the Redis a password and
-    access control, and have the connection in TLS (``rediss://``). What has passed through Python
-    is not wiped from memory. Logs and ``repr`` have the names of keys only. All hosts must have the
-    same prefix, ``period``, ``accept_for`` and secret. Deleting keys in the Redis does not make the
-    hosts forget them, they put them back: call :meth:`forget` for a key that has leaked.
+    .. warning::
 
-    Start it in each process, *after* a fork: a thread does not come along. :attr:`keys` is there
-    once it has been started. What a forked child has without :meth:`start` are the keys as they
-    were, and it does not follow; with :meth:`start` it follows from there. It is not to be started
-    while other threads start or close it.
+       *Without a secret, the keys are in the Redis in the clear.* Everyone who can read the Redis
+       can decrypt every ticket, and with it TLS 1.2 connections and TLS 1.3 resumptions without a
+       key exchange. ``MONITOR`` and ``SLOWLOG`` show the keys, too. Everyone who can write to the
+       Redis can make tickets.
+
+       With a *secret*, the keys are encrypted in the Redis (AES-256-GCM). All hosts have the
+       secret, and the Redis does not. Hosts ignore keys that anyone else has written there. In both
+       cases, give the Redis a password and access control, and connect with TLS (``rediss://``).
+
+    All hosts must use the same *prefix*, *period*, *accept_for* and *secret*. Logs and the ``repr``
+    show only the names of keys. Bytes of keys that have passed through Python are not wiped from
+    memory. If you delete keys in the Redis, the hosts put them back. If a key has leaked, call
+    :meth:`forget`.
+
+    Call :meth:`start` in each process, *after* a fork, because a fork does not copy the thread. A
+    forked child that does not call it keeps the keys as they were at the fork. Do not call
+    :meth:`start` while another thread calls :meth:`start` or :meth:`close`.
 
     Args:
-        redis_client_or_url: such as ``"rediss://:password@host:6380/0"``, for a client with
-            timeouts of a second, or of ``poll_interval`` if that is more; or a ``redis.Redis`` of
-            one's own, which should have such timeouts and no retries (there is another try soon).
-            If its pool has a single connection, the Redis is asked each ``poll_interval``, and
-            cannot tell of changes.
-        prefix: the beginning of all names in the Redis; fleets with different ones do not meet.
+        redis_client_or_url: a URL such as ``"rediss://:password@host:6380/0"``, or a
+            ``redis.Redis``. For a URL, the timeouts are 1 second, or *poll_interval* if that is
+            more. A client of your own should have such timeouts and no retries, because the thread
+            tries again soon. If the client's pool has only one connection, the thread gets no
+            announcements, and reads the keys every *poll_interval*.
+        prefix: how all names in the Redis begin. Fleets with different prefixes do not share keys.
         period: for how many seconds a key encrypts.
-        accept_for: seconds. At least as many as a ticket lives
-            (:func:`openssl_tickets.get_session_timeout`), for no ticket to be refused before its
-            time.
-        poll_interval: seconds, from 0.05 on. It also says how soon an outage is noticed.
-        secret: at least 32 bytes that nobody can guess, as from ``os.urandom(32)``. Or several: the
-            first encrypts, and what was encrypted with the others can still be read. To change it,
-            give all hosts ``[old, new]``, then all ``[new, old]``, and ``[new]`` when the keys of
-            that time are over. A fleet that goes over to a secret needs another prefix.
-        on_event: called in the thread as ``on_event(event, state)``, with a :class:`RedisState`.
-            The event is "away" or "back", for the Redis; "rotated" when another key encrypts;
-            "cannot rotate" when there is no next key although the Redis answers. It should return
-            soon. What it raises is logged.
+        accept_for: for how many seconds after that it still decrypts. If no ticket should be
+            refused before it expires, give at least the lifetime of a ticket
+            (:func:`openssl_tickets.get_session_timeout`).
+        poll_interval: seconds, 0.05 or more. An outage is noticed within this time.
+        secret: at least 32 bytes that nobody can guess, for example from ``os.urandom(32)``. Or a
+            list of such secrets: the first encrypts, and keys that were encrypted with the others
+            can still be read. To change the secret, give all hosts ``[old, new]``, then give all
+            hosts ``[new, old]``. When the keys of that time have expired, give them ``[new]``. If a
+            fleet has no secret and should get one, use another prefix.
+        on_event: the thread calls ``on_event(event, state)``, with a :class:`RedisState`, and it
+            should return soon. The event is "away" or "back" for the Redis, "rotated" when another
+            key begins to encrypt, or "cannot rotate" if the Redis answers and there is no next key.
+            If it raises an exception, that is logged.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a number is out of range, they lead to too many keys at a time, the prefix is
-            empty or cannot be encoded, a secret is too short, two are equal, or redis-py does not
-            take the URL.
+        ValueError: a number is out of range, or there would be too many keys at a time; the prefix
+            is empty or cannot be encoded; a secret is too short, or two are equal; or redis-py
+            refuses the URL.
         Error: OpenSSL has no random bytes, or no memory.
 
     Example::
@@ -347,7 +363,7 @@ class RedisTicketKeys:
         self._forget_script = self._client.register_script(_FORGET)
         self._unlock_script = self._client.register_script(_UNLOCK)
         self._unstick_script = self._client.register_script(_UNSTICK)
-        # What waits for notices keeps a connection for itself.
+        # The thread keeps one connection to itself to wait for notices.
         self._has_notices = getattr(self._client.connection_pool, "max_connections", 2) > 1
 
         own = TicketKey.generate()
@@ -358,7 +374,7 @@ class RedisTicketKeys:
         self._keys = TicketKeys([own])
         self._names = [own.name]
         self._ring = _Ring(False, now, 1, None)
-        self._clock: float | None = None  # what is added to our clock for the server's
+        self._clock: float | None = None  # the server's time is our clock plus this
         self._last_success: float | None = None
         self._ignored: set[str] = set()
         self._forgotten: set[str] = set()
@@ -368,10 +384,11 @@ class RedisTicketKeys:
     @property
     def keys(self) -> TicketKeys:
         """
-        The ring, for :func:`openssl_tickets.set_ticket_keys`; it is the same one always.
+        The :class:`openssl_tickets.TicketKeys` for :func:`openssl_tickets.set_ticket_keys`. It is
+        always the same object.
 
         Raises:
-            RuntimeError: it was never started, so nobody else has these keys.
+            RuntimeError: :meth:`start` was never called, so no other host has these keys.
         """
         if not self._is_own_used:
             raise RuntimeError("call start() first: until then no other host knows these keys")
@@ -379,15 +396,19 @@ class RedisTicketKeys:
 
     @property
     def connected(self) -> bool:
-        """Whether the last word with the Redis was a good one; False in a forked child."""
+        """
+        Whether the last contact with the Redis succeeded. False in a forked child that was not
+        started.
+        """
         return self._connected_since is not None and self._pid == os.getpid()
 
     def state(self) -> RedisState:
         """
-        Returns how things are now: whether the Redis answers, and how old the key in use is.
+        Returns a :class:`RedisState`: for example, whether the Redis answers and how old the key in
+        use is.
 
-        In a process that was forked, and has not started it, the keys grow old: that is its
-        ``problem``, and ``connected_since`` is None.
+        In a forked child that was not started, the keys are not rotated. Its ``problem`` says so,
+        and ``connected_since`` is None.
 
         Example::
 
@@ -415,30 +436,31 @@ class RedisTicketKeys:
 
     def start(self, *, require_connected: bool = False) -> None:
         """
-        Joins the others, and follows them from now on, in a thread.
+        Starts a thread that follows the Redis.
 
-        It returns as soon as there is a key that all hosts know: at once if the Redis has one. If
-        it has none, as for the very first hosts, that is later: by twice ``poll_interval`` plus the
-        timeout, which is a second, or ``poll_interval`` if that is more. It does not wait for a
-        Redis that is away.
+        This returns as soon as there is a key that all hosts know. If the Redis has one, that is at
+        once. If it has none, as for the first hosts of a fleet, it takes twice *poll_interval* plus
+        the timeout (1 second, or *poll_interval* if that is more). This does not wait for a Redis
+        that is not reachable.
 
         Args:
-            require_connected: whether it is an error if the Redis cannot be used now. If not, the
-                host goes on with a random key of its own, logs the reason, and tries again.
+            require_connected: if True, it is an error if the Redis cannot be used now. If False,
+                the host goes on with its own random key, logs the reason, and tries again.
 
         Raises:
             RuntimeError: it is started already.
-            ConnectionError: the Redis cannot be used, or has keys that were encrypted with another
-                secret, with the reason; nothing is started.
+            ConnectionError: *require_connected* is True, and the Redis cannot be used or has keys
+                that were encrypted with another secret. The message has the reason. No thread
+                stays.
         """
         if self._thread is not None and self._pid == os.getpid():
             raise RuntimeError("it is started already")
         self._begin()
         self._thread = threading.Thread(target=self._follow, name=__name__, daemon=True)
         self._thread.start()
-        # A daemon thread that is still at it when the interpreter goes down could make noise.
+        # A daemon thread that still runs while the interpreter shuts down could print errors.
         atexit.register(self.close)
-        # The lock of a host that has died on the way may have to expire first.
+        # If another host has died with the lock, the lock must expire first.
         self._settled.wait(2 * self._settle + self._lock_expiry)
         is_shared = self.connected and self._ring.is_shared
         if require_connected and (self._unreadable or not is_shared):
@@ -451,23 +473,25 @@ class RedisTicketKeys:
 
     def forget(self, key_name: bytes) -> None:
         """
-        Drops a key that has leaked, on all hosts and in the Redis; no host puts it back.
+        Removes a key that has leaked, from all hosts and from the Redis. No host can put it back.
 
-        Its tickets lead to full handshakes. If it is the key that encrypts, the hosts go back to
-        the one before, or take the next. It returns when this host has dropped it; the others do so
-        within the second or so that a notice or ``poll_interval`` takes. A host that is cut off
-        from the Redis does so when it is back; a forked child that was not started does not.
+        Its tickets then lead to full handshakes. If it is the key that encrypts, the hosts go back
+        to the previous key, or use the next one. This returns when this host has dropped the key.
+        The others drop it when the Redis's notice reaches them, or at their next read, within
+        *poll_interval*. A host that cannot reach the Redis drops it when it can. A forked child
+        that was not started does not drop it.
 
         Args:
-            key_name: the name of the key (:attr:`openssl_tickets.TicketKey.name`,
-                :attr:`openssl_tickets.Session.key_name`).
+            key_name: the name of the key, 16 bytes (:attr:`openssl_tickets.TicketKey.name`,
+                :attr:`openssl_tickets.Session.key_name`). It may be a name that no host knows yet.
 
         Raises:
             TypeError: *key_name* is not bytes.
-            ValueError: it has not 16 bytes. A name that no host has is taken: the key may come yet.
+            ValueError: *key_name* does not have 16 bytes.
             RuntimeError: it is not started in this process.
-            ConnectionError: the Redis cannot be used, with the reason; the key is still in use.
-            TimeoutError: the Redis has dropped it, but this host does not follow.
+            ConnectionError: the Redis cannot be used. The message has the reason. The key is still
+                in use.
+            TimeoutError: the Redis has removed the key, but this host has not dropped it in time.
         """
         if not isinstance(key_name, bytes):
             raise TypeError(f"key_name must be bytes, not {type(key_name).__name__}")
@@ -480,7 +504,7 @@ class RedisTicketKeys:
             self._forget_in_redis([key_name.hex()])
         except (redis.RedisError, OSError) as error:
             reason = _reason(error)
-        if reason is not None:  # without the context, which may show a password
+        if reason is not None:  # raised here, without the cause, which may show a password
             raise ConnectionError(f"the Redis cannot be used: {reason}")
         end = time.monotonic() + 2 * self._settle
         while key_name in self._names or key_name.hex() not in self._forgotten:
@@ -490,15 +514,17 @@ class RedisTicketKeys:
 
     def close(self) -> None:
         """
-        Ends the thread. The ring stays as it is; the keys stay in the Redis. It can be started
-        again. (With a client of one's own that has no timeouts, the thread may go on until the
-        Redis answers; that is logged, and it is not to be started until it is closed again.)
+        Ends the thread. The ring keeps its keys, and the keys stay in the Redis.
+
+        You can call :meth:`start` again later. If your own client has no timeouts, the thread may
+        go on until the Redis answers. That is logged. In that case, call this again before you
+        start it again.
         """
         if self._thread is None or self._pid != os.getpid():
             return
         self._stop.set()
         if self.connected:
-            # Where that fails, the thread notices by itself, a little later.
+            # If this fails, the thread notices the end by itself, a little later.
             with contextlib.suppress(redis.RedisError, OSError):
                 self._client.publish(self._own_channel, "")
         self._thread.join(4 * self._timeout + self._poll_interval)
@@ -524,15 +550,15 @@ class RedisTicketKeys:
         return f"<{__name__}.RedisTicketKeys {self._prefix!r}, {state}: {self._keys!r}>"
 
     def _begin(self) -> None:
-        """Begins without a thread, whatever there was before, or in the parent of a fork."""
+        """Resets all that belongs to a thread and a process."""
         self._pid = os.getpid()
-        self._id = secrets.token_hex(8)  # tells our own notices from those of others
+        self._id = secrets.token_hex(8)  # marks our own notices
         self._own_channel = f"{self._prefix}:changed:{self._id}"
         self._thread = None
         self._stop = threading.Event()
         self._settled = threading.Event()
         self._connected_since = None
-        self._reason = None  # why it is away
+        self._reason = None  # why the Redis is away
         self._said_at = -math.inf
         self._pause = 0.0
         self._is_said = False
@@ -543,7 +569,7 @@ class RedisTicketKeys:
 
     @property
     def _lock_expiry(self) -> float:
-        return 4 * self._timeout  # three commands, and one for the road
+        return 4 * self._timeout  # enough for three commands, and one to spare
 
     # What the thread does.
 
@@ -551,7 +577,7 @@ class RedisTicketKeys:
         while not self._stop.is_set():
             try:
                 self._synchronise()
-            except Exception as error:  # whatever it is, the thread must go on
+            except Exception as error:  # the thread must go on, whatever happens
                 self._says_away(error)
             else:
                 self._says_back()
@@ -571,7 +597,7 @@ class RedisTicketKeys:
                 return
 
     def _synchronise(self) -> None:
-        """Takes over what the Redis has, gives it what it lacks, and makes the next key."""
+        """Reads the keys in the Redis, puts back what it has lost, and makes the next key."""
         self._put_back(self._read())
         if self._newest() < time.monotonic() + self._lead:
             self._rotate()
@@ -579,21 +605,22 @@ class RedisTicketKeys:
         self._check_plan()
 
     def _read(self) -> Mapping[bytes, float]:
-        """Takes over all keys; returns the names, and for how many seconds the Redis has each."""
+        """Takes over all keys of the Redis. Returns for how many seconds it keeps each, by name."""
         seconds, microseconds, found, forgotten = self._read_script(
             keys=[f"{self._prefix}:keys", f"{self._prefix}:forgotten"],
             args=[f"{self._prefix}:key:"],
         )
-        # The later of two ends: what follows from it is rather too late than too early.
+        # The server read its clock before this moment. So our estimate of its time is a little low,
+        # and we act late rather than early.
         now = time.monotonic()
         clock = int(seconds) + int(microseconds) / 1e6 - now
         if self._clock is None:
-            for held in self._held.values():  # our own, in our own time so far
+            for held in self._held.values():  # our own key, whose time was our clock's so far
                 held.drop += clock
         self._clock = clock
         self._drop_forgotten({_text(name) for name in forgotten})
-        # Who uses none of these keys yet believes the others, who have seen them before. So does
-        # who was suspended until the key in use was over.
+        # A host that uses none of these keys yet can use them at once, because the others have seen
+        # them before. So can a host that was suspended until its key had expired.
         current = self._current(now)
         is_with_them = current.active is not None and current.drop > now + clock
         not_before = now + self._settle if is_with_them else -math.inf
@@ -610,7 +637,7 @@ class RedisTicketKeys:
             except (ValueError, TypeError, ArithmeticError):
                 self._ignore(_text(name), "is no ticket key")
                 continue
-            # -1: somebody has taken the expiry away.
+            # -1: somebody has removed the expiry.
             stays = int(left) / 1000 if int(left) >= 0 else self._period + self._stay
             stored[key.name] = stays
             if active is not None:
@@ -620,7 +647,7 @@ class RedisTicketKeys:
         return stored
 
     def _drop_forgotten(self, forgotten: set[str]) -> None:
-        if lost := self._forgotten - forgotten:  # by a Redis that has come back empty
+        if lost := self._forgotten - forgotten:  # the Redis has come back empty
             self._forget_in_redis(sorted(lost))
         for name in forgotten - self._forgotten:
             if self._held.pop(bytes.fromhex(name), None) is not None:
@@ -650,19 +677,19 @@ class RedisTicketKeys:
         held = self._held.setdefault(found.key.name, found)
         held.drop = max(held.drop, found.drop)
         if held.active is None or found.active is None:
-            return  # a host's own, which stays one
+            return  # a host's own key is never planned
         begins = max(found.active, held.not_before)
         held.active = begins if held is found else min(held.active, begins)
 
     def _put_back(self, stored: Mapping[bytes, float]) -> None:
-        """Stores what the Redis has lost, and prolongs the key in use where that is needed."""
+        """Stores keys that the Redis has lost, and makes it keep the key in use for long enough."""
         current = self._current(time.monotonic())
         now, missing = self._server_now(), []
         for name, held in self._held.items():
             if name == self._own and not self._is_own_used:
                 continue
             if name not in stored:
-                # What is about to expire has expired there.
+                # A key that is about to expire may have expired in the Redis already.
                 if held.drop - now > self._settle:
                     missing.append(held)
             elif held is current and stored[name] < self._stay - self._settle:
@@ -672,14 +699,14 @@ class RedisTicketKeys:
             self._put(missing)
 
     def _rotate(self) -> None:
-        """Makes the keys of the time ahead, if no other host is at it."""
+        """Makes the next keys, unless another host is doing it."""
         lock, token = f"{self._prefix}:lock", secrets.token_hex(16)
         expiry = _milliseconds(self._lock_expiry)
         if not self._client.set(lock, token, nx=True, px=expiry):
             if self._unstick_script(keys=[lock], args=[expiry]):
                 logger.warning("the lock %s had no expiry, and is now given one", lock)
             return
-        # If anything goes wrong from here on, the lock expires.
+        # If anything fails from here on, the lock expires.
         self._read()
         now = time.monotonic()
         newest = self._newest()
@@ -700,7 +727,7 @@ class RedisTicketKeys:
         self._unlock_script(keys=[lock], args=[token])
 
     def _check_plan(self) -> None:
-        """Says when nobody makes the next key, though there is a Redis for it."""
+        """Reports if nobody makes the next key although the Redis answers."""
         now = time.monotonic()
         if self._newest() > now:
             self._planned_at = now
@@ -730,11 +757,11 @@ class RedisTicketKeys:
         return int(self._put_script(keys=names, args=arguments))
 
     def _apply(self) -> float:
-        """Sets the ring as it is to be now; returns when it next changes by itself."""
+        """Sets the keys of the ring. Returns when they next change by themselves."""
         now = time.monotonic()
         current = self._current(now)
         if not self._is_own_used and self._own is not None and current.active is not None:
-            del self._held[self._own]  # no ticket has it
+            del self._held[self._own]  # no ticket was made with it
             self._own = None
         server_now = self._server_now()
         current.drop = max(current.drop, server_now + self._stay)
@@ -765,10 +792,10 @@ class RedisTicketKeys:
 
     def _current(self, now: float) -> _Held:
         """
-        Returns what encrypts: the last of the plan whose time has come, or our own key.
+        Returns the key that encrypts: the last planned key whose time has come, or our own key.
 
-        One that is over does so only if there is no other; and the next one does so at once if all
-        others were to be forgotten, since each host has seen it.
+        An expired key encrypts only if there is no other. If all other keys were forgotten, the
+        next key encrypts at once, because each host has seen it.
         """
         begun = [held for held in self._held.values() if held.active is not None]
         begun = [held for held in begun if (held.active or 0.0) <= now]
@@ -783,20 +810,20 @@ class RedisTicketKeys:
         return time.monotonic() + (self._clock or 0.0)
 
     def _newest(self) -> float:
-        """Returns when the last key of the plan begins."""
-        # What lies further ahead is of a time when the Redis server's clock was wrong.
+        """Returns when the last planned key begins to encrypt."""
+        # A key further ahead was made while the Redis server's clock was wrong.
         end = time.monotonic() + self._lead + self._period + self._settle
         planned = (held.active for held in self._held.values() if held.active is not None)
         return max((active for active in planned if active <= end), default=-math.inf)
 
-    # Notices, and what is said of them.
+    # Notices and log messages.
 
     @property
     def _channel(self) -> str:
         return f"{self._prefix}:changed"
 
     def _is_noticed(self, seconds: float) -> bool:
-        """Waits for as long; returns True as soon as there may be something to read."""
+        """Waits for at most *seconds*. Returns True as soon as there may be something to read."""
         if self._connected_since is None or not self._has_notices:
             self._stop.wait(seconds)
             return False
@@ -809,7 +836,7 @@ class RedisTicketKeys:
             self._end_notices()
             self._failed_notices += 1
             if self._failed_notices == 1:
-                return True  # that tells whether the Redis is away, or only this is
+                return True  # reading shows whether the Redis is away, or only its notices
             if self._failed_notices == 2:
                 logger.warning(
                     "no notices from Redis (%s): asking it each %g seconds",
@@ -821,7 +848,7 @@ class RedisTicketKeys:
         if message is None:
             return False
         self._failed_notices = 0
-        # A confirmation is one, too: there may have been a change just before.
+        # The confirmation of a subscription counts too: there may have been a change before it.
         return bool(message["type"] != "message" or _text(message["data"]) != self._id)
 
     def _end_notices(self) -> None:
@@ -835,7 +862,7 @@ class RedisTicketKeys:
         before, self._reason = self._reason, _reason(error)
         self._connected_since = None
         if before is None:
-            # If it comes and goes, less and less is said of it.
+            # If the Redis comes and goes, this is logged less and less often.
             now = time.monotonic()
             since = now - self._said_at
             self._is_said = since >= self._pause
@@ -854,7 +881,7 @@ class RedisTicketKeys:
         if self._connected_since is None:
             self._connected_since = self._last_success
         if self._ring.is_shared:
-            self._settled.set()  # not before it is connected, for start()
+            self._settled.set()  # only after _connected_since is set, for start()
         if self._reason is not None:
             self._reason = None
             self._failed_notices = 0
@@ -882,7 +909,7 @@ class RedisTicketKeys:
 
 
 def _reason(error: BaseException) -> str:
-    """Says in our own words what is wrong; what the error says is read, and never shown."""
+    """Returns what is wrong, in our own words. The text of the error is searched, never shown."""
     text, words = "", []
     cause: BaseException | None = error
     while cause is not None:
@@ -896,7 +923,7 @@ def _reason(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     words += [known for pattern, known in _REASONS.items() if re.search(rf"\b({pattern})\b", text)]
     if not words and not isinstance(error, redis.RedisError | OSError):
-        # A fault of ours, or of redis-py's, which needs more to be found.
+        # A bug of ours or of redis-py. It takes a traceback to find it.
         words = ["".join(traceback.format_tb(error.__traceback__))]
     return ": ".join([type(error).__name__, *words[:1]])
 
@@ -915,11 +942,11 @@ def _client(given: redis.Redis | str, timeout: float) -> redis.Redis:
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
         )
-        # An option that there is not is found here, and not when it connects.
+        # This finds an unknown option now, not when the client connects.
         pool = client.connection_pool
         pool.connection_class(**pool.connection_kwargs)
         wrong = _wrong_in(given)
-    except Exception:  # its text may show a part of the password
+    except Exception:  # its text may show part of the password
         options = given.partition("?")[2]
         names = ", ".join(name for name, _ in parse_qsl(options) if "@" not in options)
         wrong = _wrong_in(given) or f"redis-py does not take one of its options: {names}"
@@ -929,7 +956,7 @@ def _client(given: redis.Redis | str, timeout: float) -> redis.Redis:
 
 
 def _wrong_in(url: str) -> str | None:
-    """Says what is wrong with a URL, without showing what may be a part of the password."""
+    """Returns what is wrong with a URL, without parts that may belong to the password."""
     if not url.startswith(("redis://", "rediss://", "unix://")):
         return "it must begin with redis://, rediss:// or unix://"
     try:
@@ -959,12 +986,12 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _text(value: bytes | str) -> str:
-    """Clients answer in bytes, or with ``decode_responses`` in text."""
+    """Returns a str. Clients answer in bytes, or in str with ``decode_responses``."""
     return value if isinstance(value, str) else value.decode("ascii", "backslashreplace")
 
 
 class _UnreadableError(ValueError):
-    """A record that is one of a fleet with another secret, or with none."""
+    """A record of a fleet with another secret, or with none."""
 
 
 def _to_record(key: TicketKey, active: float | None, secrets: list[bytes]) -> str:
@@ -981,7 +1008,7 @@ def _from_record(name: str, record: str, secrets: list[bytes]) -> tuple[TicketKe
     if version == _VERSION and len(parts) == 2:
         hmac_key, aes_key = (bytes.fromhex(part) for part in parts)
         key = TicketKey(bytes.fromhex(name), hmac_key, aes_key)
-        if secrets:  # whoever can write to the Redis could give us a key
+        if secrets:  # otherwise anyone who can write to the Redis could give us a key
             raise _UnreadableError
     elif version == _SEALED_VERSION and len(parts) == 1:
         sealed, also = bytes.fromhex(parts[0]), f"{version} {begins} {name}".encode()

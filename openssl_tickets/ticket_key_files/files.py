@@ -1,4 +1,4 @@
-"""Reads key files, and replaces them so that no key is missing at any time."""
+"""Reads key files, and replaces them so that each key is readable at any time."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ _ACL = "system.posix_acl_access"  # Linux's
 
 
 class TicketKeyFileWarning(UserWarning):
-    """Others than its owner can read or change a ticket key file."""
+    """Users other than the owner of a ticket key file can read or change it."""
 
 
 def load_ticket_keys(
     format: TicketKeyFormat, *paths: StrPath, aes: int | None = None
 ) -> list[TicketKey]:
     """
-    Reads the ticket keys of a program. The key that encrypts comes first.
+    Returns the ticket keys in a program's files. The key that encrypts comes first.
 
-    HAProxy's file has a key in base64 per line. The last three lines count, and there must be
-    three. The last but one encrypts, and the last is the next one. All lines have the same size.
+    HAProxy's file has one key per line, in base64. It must have at least three lines, and the last
+    three count. The last but one encrypts, and the last is the next one. All lines must have the
+    same size.
 
     Args:
         format: ``"nginx"`` (``ssl_session_ticket_key``), ``"haproxy"`` (``tls-ticket-keys``),
             ``"apache"`` (``SSLSessionTicketKeyFile``) or ``"envoy"`` (``session_ticket_keys``).
-        paths: the file. nginx and Envoy have one key per file. If you name one file, FILE.1,
-            FILE.2 and so on are read as well, if they exist (``keys rotate`` makes them). If you
-            name several, only these are read. Name them in the order of the program's
-            configuration.
-        aes: the size of all keys, in bits: 256 or 128. The default is 256 for nginx. For HAProxy
-            it is the size in the file, whose lines cannot be mistaken for parts of others.
+        paths: the file. nginx and Envoy have one key per file. If you name one file, FILE.1, FILE.2
+            and so on are read too, if they exist. (``keys rotate`` makes them.) If you name several
+            files, only these are read. Name them in the order of the program's configuration.
+        aes: the size of all keys in bits, 256 or 128. The default for nginx is 256. For HAProxy, it
+            is the size that the file has, because a part of a line cannot be mistaken for a key.
 
     Returns:
-        The keys, for :class:`TicketKeys`. Duplicates are removed.
+        A list of :class:`openssl_tickets.TicketKey`, without duplicates.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: there is no such format; no file is named, or more than the program has; a file
-            is not a regular one, or has another size, or a line is wrong.
+        ValueError: there is no such format; you name no file, or more files than the program has; a
+            file is not a regular file, or has a wrong size; or a line is wrong.
         OSError: a file cannot be read, or is a folder.
 
     Warns:
-        TicketKeyFileWarning: others than the owner of a file can read it.
+        TicketKeyFileWarning: users other than the owner can read or change a file.
 
     Example::
 
@@ -73,12 +73,12 @@ def save_ticket_keys(
     """
     Writes a program's ticket keys, so that :func:`load_ticket_keys` returns them.
 
-    A file is replaced as a whole, so a reader finds the old key or the new one. A new file has mode
-    0600 from the start. A replaced file keeps its owner, its group and their permissions (mode and
-    ACL). Everyone else loses access. If *path* is a symbolic link, the file that it points to is
-    replaced, and the link stays.
+    A file is replaced in one step, so a reader finds either the old key or the new one. A new file
+    has mode 0600 from the start. A replaced file keeps its owner, its group, and the permissions of
+    both (mode and ACL). Everyone else loses access. If *path* is a symbolic link, the file that it
+    points to is replaced, and the link stays.
 
-    nginx and Envoy have one key per file. The first key goes to FILE and the others to FILE.1,
+    nginx and Envoy have one key per file. The first key goes to FILE, and the others to FILE.1,
     FILE.2 and so on, with the owner, group and mode of FILE. Files of the set after the last key
     are removed. The last key is written first. So if you write ``[new, *keys]`` over ``keys``, you
     rotate them, and a reader that reads the files in order finds each key that stays.
@@ -87,19 +87,20 @@ def save_ticket_keys(
 
     Args:
         format: ``"nginx"``, ``"haproxy"``, ``"apache"`` or ``"envoy"``.
-        path: the file, or the first of the set.
-        keys: the keys, the one that encrypts first. HAProxy has three: the one that encrypts, the
-            next, and the one before. Apache has one, for AES-128, such as
-            ``TicketKey(os.urandom(16), os.urandom(16), os.urandom(16))``. Envoy's are for AES-256.
-        overwrite: whether FILE or FILE.1 may exist.
+        path: the file, or the first file of the set.
+        keys: an iterable of :class:`openssl_tickets.TicketKey`, first the one that encrypts.
+            HAProxy has three: the one that encrypts, the next, and the previous. Apache has one,
+            for AES-128, such as ``TicketKey(os.urandom(16), os.urandom(16), os.urandom(16))``.
+            Envoy's keys are for AES-256.
+        overwrite: if False, it is an error if FILE or FILE.1 exists.
 
     Raises:
-        TypeError: a key is not a :class:`TicketKey`, or *format* is not a str.
-        ValueError: there is no such format, or the program does not take so many keys, or keys of
-            this size; or *path* is not a regular file. Nothing is written.
-        FileExistsError: the file is there, and *overwrite* is false.
-        OSError: a file cannot be written, or not be given to the owner and group of the old one,
-            which stays as it was.
+        TypeError: a key is not a :class:`openssl_tickets.TicketKey`, or *format* is not a str.
+        ValueError: there is no such format, the program does not take this number of keys or keys
+            of this size, or *path* is not a regular file. Nothing is written.
+        FileExistsError: the file exists, and *overwrite* is False.
+        OSError: a file cannot be written, or cannot be given the owner and group of the old one.
+            That file stays as it was.
 
     Example::
 
@@ -117,7 +118,7 @@ def save_ticket_keys(
             if not overwrite:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), file)
             _must_be_regular(status, file)
-    like = first if os.path.exists(first) else None  # all files of a set are for the same readers
+    like = first if os.path.exists(first) else None  # all files of a set have the same readers
     for number, data in reversed(list(enumerate(encoded))):
         _replace(numbered(first, number), data, like, overwrite)
     if has_sets:
@@ -131,13 +132,13 @@ def save_ticket_keys(
 def read_files(
     format: Format, paths: tuple[StrPath, ...], aes: int | None, stacklevel: int
 ) -> dict[str, list[TicketKey]]:
-    """Returns the keys of each file, and warns *stacklevel* calls further up."""
+    """Returns the keys of each file. A warning appears *stacklevel* calls further up."""
     if not paths:
         raise ValueError(f"name at least one ticket key file of {format.program}'s")
     if len(paths) > 1 and not format.has_sets:
         raise ValueError(f"{format.program} has one ticket key file, not {len(paths)}")
     files = {}
-    # One file after the other is looked for, since a rotation moves keys to later files.
+    # The files are read in order, because a rotation moves keys to later files.
     for path in paths:
         shown = os.fsdecode(path)
         files[shown] = _read(format, shown, aes, stacklevel + 1)
@@ -158,7 +159,7 @@ def numbered(first: str, number: int) -> str:
 
 
 def _numbers(first: str, number: int = 1) -> Iterator[str]:
-    """Yields FILE.number and those behind it, as far as they are there."""
+    """Yields FILE.number and the files after it, as long as they exist."""
     while os.path.lexists(file := numbered(first, number)):
         yield file
         number += 1
@@ -201,7 +202,7 @@ def _stat(path: str) -> os.stat_result | None:
 
 
 def _replace(path: str, data: bytes, like: str | None, overwrite: bool) -> None:
-    """Puts *data* into a file in one step, for the readers of the file *like*."""
+    """Replaces a file in one step. It gets the owner and permissions of the file *like*."""
     target = os.path.realpath(path)
     try:
         folder, name = os.path.split(target)
@@ -217,26 +218,26 @@ def _replace(path: str, data: bytes, like: str | None, overwrite: bool) -> None:
             if overwrite:
                 os.replace(temporary, target)
             else:
-                os.link(temporary, target)  # unlike a rename it fails if there is a file by now
+                os.link(temporary, target)  # unlike a rename, this fails if the file exists now
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         _sync_folder(folder)
     except OSError as error:
-        # Not with the name of the temporary file, and not without any.
+        # The original error may name the temporary file, or no file.
         raise OSError(error.errno, error.strerror, path) from error
 
 
 def _copy_access(like: str, descriptor: int) -> None:
-    """Gives a new file the owner and group of another, and what they may do."""
+    """Gives a new file the owner, the group and their permissions of the file *like*."""
     status, made = os.stat(like), os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
         os.fchown(descriptor, status.st_uid, status.st_gid)
-    # With an ACL, the mode's bits of the group are the ACL's mask: without it, they would let in
-    # the group that the ACL keeps out.
+    # If a file has an ACL, the group bits of its mode are the ACL's mask. If only the mode were
+    # copied, the group could get access that the ACL denies.
     if hasattr(os, "getxattr"):
         acl = b""
-        with contextlib.suppress(OSError):  # it has none, or the file system has none
+        with contextlib.suppress(OSError):  # the file has no ACL, or the file system has none
             acl = os.getxattr(like, _ACL)
         if acl:
             os.setxattr(descriptor, _ACL, acl)
@@ -244,7 +245,7 @@ def _copy_access(like: str, descriptor: int) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Has the renames in *folder* outlive a power failure, before anything else is done."""
+    """Makes sure that renames in *folder* survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The one table of formats, and what a file of each of them contains."""
+"""The table of file formats, and how each is encoded and decoded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TicketKeyFormat = Literal["nginx", "haproxy", "apache", "envoy"]
 """The names of the formats."""
 
 _NAME_LEN = 16  # bytes
-_MAX_LINES_SIZE = 1 << 20  # bytes; HAProxy's file, with one more line every hour for a year
+_MAX_LINES_SIZE = 1 << 20  # bytes; HAProxy's file, if it grows by one line an hour for a year
 
 
 class Layout(NamedTuple):
-    """What follows the name: two secrets of *secret_len* bytes each."""
+    """What follows the key's name: two secrets of *secret_len* bytes each."""
 
     secret_len: int
     aes_first: bool
@@ -43,24 +43,24 @@ class Layout(NamedTuple):
 
 
 class Format(NamedTuple):
-    """What one program wants in its files."""
+    """The file format of one program."""
 
     program: str
     layouts: tuple[Layout, ...]
-    """The largest first: a smaller one could be the beginning of it."""
+    """The largest first, because a smaller file could be the beginning of a larger one."""
     roles: tuple[str, ...] = ("encrypts",)
     """What each key of a file does, in the order in which they are loaded."""
     has_sets: bool = False
-    """One key per file: older keys are in FILE.1, FILE.2, and so on."""
+    """Each file has one key. Older keys are in FILE.1, FILE.2, and so on."""
     has_lines: bool = False
-    """A key per line, in base64: HAProxy's."""
+    """Each line has one key, in base64. Only HAProxy's file is like this."""
 
     @property
     def max_size(self) -> int:
         return _MAX_LINES_SIZE if self.has_lines else self.layouts[0].size
 
     def layout(self, aes: int | None) -> Layout:
-        """Returns the layout for keys of *aes* bits; by default the largest."""
+        """Returns the layout for keys of *aes* bits. If *aes* is None, returns the largest."""
         for layout in self.layouts:
             if aes in (None, layout.aes):
                 return layout
@@ -83,7 +83,7 @@ class Format(NamedTuple):
         raise self._wrong_size(where, self.layouts if aes is None else (expected,), size)
 
     def _decode_lines(self, data: bytes, size: int, aes: int | None, where: str) -> list[TicketKey]:
-        """Reads lines as HAProxy does: the last three count, and all must be of one size."""
+        """Reads lines as HAProxy does: the last three count, and all must have the same size."""
         if size > _MAX_LINES_SIZE:
             raise ValueError(
                 f"{where} is not a ticket key file for {self.program}: it has {size} bytes"
@@ -149,21 +149,19 @@ def find_format(name: str) -> Format:
 
 def encode_ticket_keys(format: TicketKeyFormat, keys: Iterable[TicketKey]) -> bytes:
     """
-    Returns what one file of a program contains.
+    Returns the contents of one of a program's files, as bytes.
 
     Args:
         format: ``"nginx"``, ``"haproxy"``, ``"apache"`` or ``"envoy"``.
-        keys: the keys of one file. HAProxy has three, all for AES-256 or all for AES-128: the one
-            that encrypts, the next, and the one before, as :meth:`TicketKeys.derived` has them.
+        keys: an iterable of the file's :class:`openssl_tickets.TicketKey` objects. HAProxy has
+            three, all for AES-256 or all for AES-128: the one that encrypts, the next, and the
+            previous. This is the order of the keys of :meth:`openssl_tickets.TicketKeys.derived`.
             The others have one.
 
-    Returns:
-        The bytes of the file.
-
     Raises:
-        TypeError: a key is not a :class:`TicketKey`.
-        ValueError: there is no such format, or the program takes no file with so many keys, or
-            with keys of this size.
+        TypeError: a key is not a :class:`openssl_tickets.TicketKey`, or *format* is not a str.
+        ValueError: there is no such format, or the program does not take this number of keys or
+            keys of this size.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Files that are watched: a ring of keys follows what is in them."""
+"""Watches ticket key files, and reloads a ring of keys when they change."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from collections.abc import Callable, Iterable, Sequence
 from openssl_tickets._core.ticket_keys import TicketKey, TicketKeys
 from openssl_tickets.ticket_key_files.files import StrPath, numbered
 
-_FRESH = 2_000_000_000  # nanoseconds, of file systems that tell time the most coarsely
+_FRESH = 2_000_000_000  # nanoseconds; no file system has coarser file times
 
 _log = logging.getLogger("openssl_tickets.ticket_key_files")
 
 
 class TicketKeyWatcher:
     """
-    What :func:`watch_ticket_keys` returns: it ends the watching, as a context manager does too.
+    Watches ticket key files until :meth:`close`. It is also a context manager.
 
-    In a process that has been forked nothing is watched, as threads do not cross: call
-    :func:`watch_ticket_keys` there. :meth:`is_alive` tells.
+    :func:`watch_ticket_keys` returns it. A forked child watches nothing, because a fork does not
+    copy threads. Call :func:`watch_ticket_keys` in the child. :meth:`is_alive` tells whether files
+    are watched.
     """
 
     __slots__ = ("_pid", "_stop", "_thread", "keys")
 
     keys: TicketKeys
-    """The ring, which lives as long as this watcher does."""
+    """The ring. It lives as long as this watcher."""
 
     def __init__(self, watched: _Watched, interval: float) -> None:
         keys = watched.keys()
@@ -36,7 +37,7 @@ class TicketKeyWatcher:
         self.keys = keys
         self._pid = os.getpid()
         self._stop = threading.Event()
-        # It has no reference to this watcher, nor to the ring.
+        # The thread refers neither to this watcher nor to the ring.
         self._thread = threading.Thread(
             target=_watch,
             args=(watched, interval, self._stop),
@@ -46,18 +47,18 @@ class TicketKeyWatcher:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Whether the files are being watched, in this process."""
+        """Returns True if this process is watching the files."""
         return os.getpid() == self._pid and self._thread.is_alive()
 
     def close(self) -> None:
         """
-        Ends the watching: when this returns, the ring is not changed any more.
+        Stops watching. After this returns, the ring no longer changes.
 
-        It waits for a reload that is going on, unless that is what has called it. A second call
-        does nothing, nor does a call in a process that has been forked.
+        If a reload is running, this waits for it, unless the reload itself has called it. Further
+        calls do nothing. In a forked child it does nothing.
         """
         if os.getpid() != self._pid:
-            return  # the thread is not here; it may have held the event's lock in the fork
+            return  # the thread is not here, and may have held the event's lock at the fork
         self._stop.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -76,36 +77,38 @@ def watch_ticket_keys(
     interval: float = 1.0,
 ) -> TicketKeyWatcher:
     """
-    Replaces *keys* by what *load* returns: now, and whenever one of the files changes.
+    Sets *keys* to what *load* returns, now and whenever one of the files changes.
 
-    A thread looks at the files every *interval* seconds (by time, inode and size, so a replaced
-    file is noticed, and one that is mounted over). If *load* fails there, or the ring refuses
-    what it has returned, that is logged (``logging``, as ``openssl_tickets.ticket_key_files``), the
-    keys stay as they are, and it is tried again each time.
+    A thread checks the files every *interval* seconds. It compares time, inode and size, so it
+    notices a file that was replaced or mounted over. If *load* raises an exception in the thread,
+    or the ring refuses the keys, this is logged by ``openssl_tickets.ticket_key_files``. The keys
+    stay as they are, and the thread tries again at each check.
 
-    Write key files by replacing them (:func:`save_ticket_keys` does, and ``keys rotate``). A file
-    that is overwritten in place may be read half-way; if what is read has not the size of a key
-    file, the keys stay as they are until it has.
+    Replace key files in one step, as :func:`save_ticket_keys` and ``keys rotate`` do. If you
+    overwrite a file in place, the thread may read half of it. As long as a file does not have the
+    size of a key file, the keys stay as they are.
 
-    Hold on to *keys* or to what is returned: a context to which :func:`set_ticket_keys` has given
-    the ring does not hold on to it, and when both are gone the watching ends, within *interval*.
-
-    A process that is forked must call this itself, and each of them then reads the files.
+    Keep a reference to *keys* or to the result. A context does not keep the ring object alive. When
+    both are gone, the watching ends within *interval*. After a fork, each process must call this
+    itself.
 
     Args:
-        keys: the ring, not a derived one.
-        load: returns the keys, the first of which encrypts. It runs in the thread; only the first
-            time in this one.
-        paths: the file, or files, that *load* reads. If one file is named, FILE.1, FILE.2 and so on
-            are watched as well, as far as they are there.
-        interval: seconds.
+        keys: the :class:`openssl_tickets.TicketKeys` to change, not a derived one.
+        load: a function without arguments. It returns the keys, first the one that encrypts. The
+            first call is on this thread, all others are on the watching thread.
+        paths: the file or files that *load* reads. If you name one file, FILE.1, FILE.2 and so on
+            are watched too, if they exist.
+        interval: seconds, more than 0.
+
+    Returns:
+        A :class:`TicketKeyWatcher`.
 
     Raises:
-        TypeError: *keys*, a path or *interval* is of the wrong type.
-        ValueError: no path is named, or *interval* is not more than 0; or the ring refuses what
-            *load* has returned.
+        TypeError: *keys*, a path or *interval* has the wrong type.
+        ValueError: you name no path, *interval* is not more than 0, or the ring refuses the keys of
+            the first call of *load*.
         RuntimeError: *keys* is a derived ring.
-        Exception: whatever *load* raises now, the first time.
+        Exception: whatever the first call of *load* raises.
 
     Example::
 
@@ -136,7 +139,7 @@ _Sight = tuple[int, ...]
 
 
 class _Watched:
-    """What is watched, and how it looked when it was last read."""
+    """The files that are watched, and what they looked like when they were last read."""
 
     def __init__(
         self,
@@ -148,11 +151,11 @@ class _Watched:
         self._load = load
         self._files = files
         self._named = ", ".join(files)
-        self._read: list[_Sight] | None = None  # None: it is to be read again in any case
+        self._read: list[_Sight] | None = None  # None: read again at the next check
         self._failure: tuple[list[_Sight], str] | None = None
 
     def look(self, keys: TicketKeys) -> None:
-        """Reloads *keys* if a file has changed, and logs what goes wrong."""
+        """Reloads *keys* if a file has changed. Logs a failure."""
         seen = self._look()
         if seen == self._read:
             return
@@ -161,7 +164,7 @@ class _Watched:
         except Exception as error:
             self._read = None
             failure = (seen, repr(error))
-            if failure != self._failure:  # else it has been said
+            if failure != self._failure:  # log the same failure only once
                 self._failure = failure
                 _log.error(
                     "the ticket keys stay as they are: %s could not be reloaded: %s",
@@ -175,19 +178,19 @@ class _Watched:
                 _log.info("%s can be reloaded again", self._named)
 
     def reload(self, keys: TicketKeys) -> None:
-        """Reads the files, and changes *keys* where it does not hold what is in them."""
+        """Calls *load*, and changes *keys* if it returns other keys."""
         seen, now = self._look(), time.time_ns()
         loaded = tuple(self._load())
         if loaded != keys.keys:
             keys.replace(loaded)
             _log.info("the ticket keys are now those of %s", self._named)
-        # A change right after this one may leave no trace in the times: so it is read once more.
+        # Another change right after this one may have the same file time. So read once more.
         fresh = any(abs(now - moment) < _FRESH for sight in seen for moment in sight[-2:])
         self._read = None if fresh else seen
 
     def _look(self) -> list[_Sight]:
         sights = [_sight(file) for file in self._files]
-        if len(self._files) == 1:  # and the files of its set
+        if len(self._files) == 1:  # then the files of its set are watched too
             while sights[-1]:
                 sights.append(_sight(numbered(self._files[0], len(sights))))
         return sights
@@ -208,4 +211,4 @@ def _watch(watched: _Watched, interval: float, stop: threading.Event) -> None:
             _log.warning("the ticket keys that were to be reloaded are gone, without a close()")
             return
         watched.look(keys)
-        del keys  # not held while it waits
+        del keys  # do not keep the ring alive while waiting
