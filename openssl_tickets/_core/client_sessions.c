@@ -470,15 +470,48 @@ static openssl_tickets_store *store_of(const openssl_tickets_slot *slot)
     return store;
 }
 
+/* ssl's own verify callback, if this CPython has one, and its name. Under the lock. */
+static uintptr_t known_callback = 0;
+static char known_verifier[64];
+
+/* Has C itself name the verify callback from now on. The first one in a process counts. */
+void openssl_tickets_know_verify_callback(uintptr_t callback, const char *verifier)
+{
+    openssl_tickets_lock();
+    if (known_callback == 0 && strlen(verifier) < sizeof(known_verifier)) {
+        known_callback = callback;
+        strcpy(known_verifier, verifier);
+    }
+    openssl_tickets_unlock();
+}
+
+/* Copies the name of the verify callback, "" if there is none. Returns 0 if Python must name it. */
+static int name_verifier(uintptr_t callback, char *verifier)
+{
+    int is_known;
+
+    *verifier = '\0';
+    if (callback == 0)
+        return 1;
+    openssl_tickets_lock();
+    is_known = callback == known_callback;
+    if (is_known)
+        strcpy(verifier, known_verifier);
+    openssl_tickets_unlock();
+    return is_known;
+}
+
 static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
 {
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     openssl_tickets_store *store = store_of(slot);
     uintptr_t verify_callback = (uintptr_t)SSL_get_verify_callback(ssl);
+    char verifier[sizeof(known_verifier)];
     void *before;
 
-    if (store != NULL && name != NULL && *name != '\0' && verify_callback == 0) {
-        if (openssl_tickets_begin_attempt(ssl, name, NULL) != NULL)
+    if (store != NULL && name != NULL && *name != '\0'
+        && name_verifier(verify_callback, verifier)) {
+        if (openssl_tickets_begin_attempt(ssl, name, *verifier != '\0' ? verifier : NULL) != NULL)
             offer_stored(ssl, attempt_of(ssl), store);
     } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
         openssl_tickets_offer(ssl, (uintptr_t)SSL_get_app_data(ssl), slot->number, name,

@@ -164,11 +164,7 @@ class ClientSessions:
         """Has a client that is about to shake hands offer what there is."""
         verifier = None
         if verify_callback:
-            verifier = (
-                b"alike"
-                if self._are_alike
-                else _name_of(verify_callback_of(connection, verify_callback))
-            )
+            verifier = b"alike" if self._are_alike else _name_of(connection, verify_callback)
             if verifier is None:
                 return
         key = lib.openssl_tickets_begin_attempt(
@@ -235,12 +231,14 @@ def _text(key: Pointer[char]) -> str:
 _verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
-def _name_of(verify_callback: object | None) -> bytes | None:
-    if verify_callback is None:
+def _name_of(connection: Any, verify_callback: int) -> bytes | None:
+    of = verify_callback_of(connection, verify_callback)
+    if of is None:
         return None
-    if isinstance(verify_callback, str):
-        return verify_callback.encode()
-    return _verify_callbacks.setdefault(verify_callback, os.urandom(16).hex().encode())
+    if isinstance(of, str):
+        lib.openssl_tickets_know_verify_callback(verify_callback, of.encode())
+        return of.encode()
+    return _verify_callbacks.setdefault(of, os.urandom(16).hex().encode())
 
 
 def _state_changed(connection: Any, where: int, ret: int) -> None:

@@ -550,6 +550,41 @@ class TestVerification:
         fresh(setting, store, accepts, alike=True)
         assert [resumed(setting) for _ in range(2)] == [False, True]
 
+    def test_callback_of_ssl_itself(self, server_file: Path) -> None:
+        """Newer CPythons have one, which is the same for all: Python is asked once."""
+        assert (
+            processes.run(
+                textwrap.dedent(
+                    f"""
+                import sys
+                from pathlib import Path
+                from openssl_tickets import MemorySessionStore, use_system_openssl
+                from openssl_tickets._adapters import stdlib
+                from openssl_tickets._core import client_sessions
+                use_system_openssl()
+                sys.path.append({str(Path(__file__).parents[2])!r})
+                from tests.core.test_client_sessions import fresh, resumed
+                from tests.support import native
+                from tests.support.libraries import Setting, pointer
+                asked = []
+                offer = client_sessions.ClientSessions.offer
+                def counted(*arguments):
+                    asked.append(1)
+                    offer(*arguments)
+                client_sessions.ClientSessions.offer = counted
+                stdlib.verify_callback_at = lambda address: "ssl itself"
+                store = MemorySessionStore()
+                for version in ("1.2", "1.3"):
+                    setting = Setting("ssl", version, Path({str(server_file)!r}))
+                    for _ in range(2):
+                        fresh(setting, store, lambda c: native.lib.set_verify_callback(pointer(c)))
+                        print(resumed(setting), resumed(setting), len(asked))
+                """
+                )
+            )
+            == "False True 1\nTrue True 1\n" * 2
+        )
+
     def test_connections_own_mode(
         self, library: str, version: str, server_file: Path, files: dict[str, str]
     ) -> None:
