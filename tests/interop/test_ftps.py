@@ -58,6 +58,11 @@ seccomp_sandbox=NO
 """
 
 PROFTPD = """
+# Debian 13 has these in files of their own, Debian 12 in the program.
+<IfModule !mod_xfer.c>
+    LoadModule mod_ls.c
+    LoadModule mod_xfer.c
+</IfModule>
 LoadModule mod_tls.c
 ServerType standalone
 DefaultAddress 127.0.0.1
@@ -68,7 +73,9 @@ Group nogroup
 PidFile {folder}/pid
 ScoreboardFile {folder}/scoreboard
 WtmpLog off
-DelayEngine off
+<IfModule mod_delay.c>
+    DelayEngine off
+</IfModule>
 RequireValidShell off
 AuthUserFile {users}
 AuthOrder mod_auth_file.c

@@ -1328,6 +1328,8 @@ class TestProcesses:
         output = self.run(
             server,
             """
+            import warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads
             one.start()
             for is_started in False, True:
                 child = os.fork()
