@@ -967,7 +967,7 @@ def test_prometheus(server_context: Any, client_context: Any, sources: list[str]
         assert registry.get_sample_value("ticket_key_age_seconds") >= 0
         # What the rules of the page ask for is there.
         text = prometheus.generate_latest(registry).decode()
-        rules = PAGES["recipes/monitoring.md"].partition("As rules for Prometheus")[2]
+        rules = PAGES["recipes/monitoring.md"].partition("rules for Prometheus")[2]
         asked = set(re.findall(r"\b(?:tls|ticket)_\w+", rules))
         assert len(asked) == 4
         assert all(name in text for name in asked)

@@ -1,13 +1,13 @@
 """
-Simulates a fleet of hosts behind a load balancer that knows nothing of sessions: how many clients
-lose their resumption, with each way of sharing ticket keys.
+Simulates a fleet of hosts behind a load balancer that ignores TLS sessions, and counts the lost
+resumptions for each way to share ticket keys.
 
     python tests/stress/fleet.py                 # 100 and 1,000 hosts, 100,000 clients
     python tests/stress/fleet.py --write docs/evidence
 
-What is real: the derivation (``TicketKeys.derived``), the ring that key files are rotated in, and
-all rules of ``RedisTicketKeys``, whose own code runs. What is simulated: the time, the network, the
-Redis (what its scripts do, in Python) and the handshakes (a ticket is the name of its key).
+These are real: the derivation (``TicketKeys.derived``), the ring that rotates the keys in files, and
+the code of ``RedisTicketKeys``. These are simulated: the time, the network, the Redis scripts (in
+Python) and the handshakes. A simulated ticket is just the name of its key.
 """
 
 from __future__ import annotations
@@ -462,27 +462,33 @@ def costs(found: list[Result]) -> str:
 PAGE = """\
 # A fleet, simulated
 
-How many clients of a large fleet lose their resumption, with each way to share ticket keys. Nobody
-here has 1,000 hosts, so this is a simulation, made by `{command}`.
+This page shows how many resumptions a large fleet loses with each way to share ticket keys. It is a
+simulation, because we do not have 1,000 hosts. `{command}` runs it.
 
 {versions}
 
 ![Lost resumptions, by way of sharing keys and by phase](fleet.svg)
 
-**What is simulated.** {clients:,} clients come back after 15 minutes in the mean, to a host that is
-picked at random. Each visit renews the ticket, which lives for 30 minutes. A resumption is lost if
-the ticket is not over and the host does not have its key. Keys rotate each minute, where nothing
-else is said. The hosts' clocks are wrong by up to 2 minutes, in either direction. Time, network, the
-Redis (what its scripts do) and handshakes are simulated: a ticket is the name of its key.
+**What is simulated.** {clients:,} clients come back after 15 minutes on average, each time to a
+random host. Each visit renews the ticket, which lives for 30 minutes. A resumption is lost if the
+ticket has not expired and the host does not have its key. Keys rotate once a minute, unless the
+table says otherwise. The hosts' clocks are wrong by up to 2 minutes, in either direction. Time, the
+network, the Redis scripts and the handshakes are simulated. A simulated ticket is just the name of
+its key.
 
-**What is real.** `TicketKeys.derived` derives the keys, `TicketKeys.rotate` rotates those of the
-files, and the code of `RedisTicketKeys` runs as it is, without its thread. Hosts that fare alike are
-simulated by 16 real `RedisTicketKeys`, which ask each 10 seconds and get no notices.
+**What is real.** `TicketKeys.derived` derives the keys. `TicketKeys.rotate` rotates the keys in the
+files. The code of `RedisTicketKeys` runs unchanged, without its thread. 16 real `RedisTicketKeys`
+stand for all hosts: 4 for those that are cut off, 4 for those that stop, and 8 for all others. They
+ask the Redis every 10 seconds and get no notices.
 
-**The phases.** *calm*: 30 minutes. *partition*: 10 % of the hosts are cut off from the Redis, and
-from whatever copies files, for 20 minutes, and take connections all the time. *pause*: 2 % of the
-hosts stand still for an hour, with their clocks, and then go on; their wall clocks are set a minute
-later. *rolling restart*: each host is down for 10 seconds, once.
+**The phases.**
+
+- *calm*: 30 minutes.
+- *partition*: for 20 minutes, 10 % of the hosts cannot reach the Redis and get no files. They still
+  accept connections.
+- *pause*: 2 % of the hosts stop for an hour, with their clocks, and then go on. Their wall clocks
+  are set a minute later.
+- *rolling restart*: each host is down once, for 10 seconds.
 
 {tables}
 
@@ -490,21 +496,22 @@ later. *rolling restart*: each host is down for 10 seconds, once.
 
 {costs}
 
-The memory is that of the keys in C. The CPU time was measured in this run, on a machine that others
-used too; for the Redis it is that of the simulated host, without the network.
+Memory means the keys in C. The CPU time is from this run, on a machine that others used too. For the
+Redis it is the time of the simulated host, without the network.
 
 ## What follows
 
-- **libssl's own keys** are of no use behind such a load balancer.
-- **Derived keys** cost nothing and lose nothing if two things hold. The period is longer than the
-  clocks of two hosts differ, here up to 4 minutes. And `accept_for` is the lifetime of a ticket plus
-  that difference: a host whose clock is ahead drops a key early. A host whose clock is an hour
-  behind makes tickets that the others do not open, until its clock is set.
-- **Files** lose the tickets that come to a host before the new file does, since the first key of the
-  set encrypts at once; and a host that gets no files cannot open the tickets of later keys.
-- **A Redis** publishes a key before it is used, and loses nothing while the hosts reach it. A host
-  that is cut off knows the keys for one period ahead. A rotation each minute is too fast for an
-  outage of 20 minutes; a period of half an hour is not.
+- **libssl's own keys** do not work behind such a load balancer.
+- **Derived keys** cost nothing, and lose nothing under two conditions. The period must be longer
+  than the difference between two hosts' clocks, here up to 4 minutes. `accept_for` must be the
+  lifetime of a ticket plus that difference, because a host whose clock is ahead drops a key early.
+  A host whose clock is an hour behind makes tickets that the others cannot decrypt, until its clock
+  is set.
+- **Files** lose the tickets that reach a host before the new file does, because the first key of
+  the set encrypts at once. A host that gets no files cannot decrypt the tickets of later keys.
+- **A Redis** publishes a key before it is used, and loses nothing while the hosts can reach it. A
+  host that is cut off knows the keys for one period ahead. So a period of one minute is too short
+  for an outage of 20 minutes, and half an hour is long enough.
 """
 
 
