@@ -29,13 +29,15 @@ html_theme_options: dict[str, Any] = {
     "top_of_page_buttons": [],
     "light_css_variables": {"font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
 }
+# The default dark style underlines module names, so that they look like links.
+pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["phone.css"]
 copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
 
-# A build that knows its repository links to it, and each page to its source there.
-if repository := os.environ.get("OPENSSL_TICKETS_REPOSITORY"):
+# If the variable is set, the pages link to the repository and to their sources there.
+if repository := os.environ.get("OPENSSL_TICKETS_REPOSITORY", "").rstrip("/"):
     html_theme_options |= {
         "source_view_link": f"{repository}/blob/main/docs/{{filename}}",
         "source_edit_link": f"{repository}/edit/main/docs/{{filename}}",

@@ -16,6 +16,7 @@ import argparse
 import functools
 import gc
 import logging
+import math
 import random
 import sys
 import time
@@ -467,7 +468,9 @@ simulation, because we do not have 1,000 hosts. `{command}` runs it.
 
 {versions}
 
-![Lost resumptions, by way of sharing keys and by phase](fleet.svg)
+```{{raw}} html
+:file: fleet.svg
+```
 
 **What is simulated.** {clients:,} clients come back after 15 minutes on average, each time to a
 random host. Each visit renews the ticket, which lives for 30 minutes. A resumption is lost if the
@@ -525,30 +528,73 @@ def page(found: dict[int, list[Result]], clients: int, command: str) -> str:
     )
 
 
-def write_chart(path: Path, found: list[Result]) -> None:
-    import matplotlib as mpl
+# The chart: one group of bars for each way, one bar for each phase, on a logarithmic scale.
+COLOURS = dict(zip(PHASES, ("#7a8ca3", "#2e86c8", "#d9822b", "#4c9f6b"), strict=True))
+WIDTH, BAR, NAME, GAP = 480, 15, 22, 12  # a phone shows 3/4 of the size
+TOP, LEFT, RIGHT = 84, 4, 400  # RIGHT is the place of 100 %; the figures are behind it
+LEAST = 0.001  # %, at the left edge
+ALTERNATIVE = (
+    "Lost resumptions of the largest fleet in percent, by way of sharing keys and by phase, on a "
+    "logarithmic scale; the table for that fleet below has the figures"
+)
 
-    mpl.use("svg")
-    from matplotlib import pyplot
 
-    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "openssl_tickets"}):
-        figure, axes = pyplot.subplots(figsize=(7.5, 3.6), layout="constrained")
-        height = 0.8 / len(PHASES)
-        for number, phase in enumerate(PHASES):
-            places = [place + number * height for place in range(len(found))]
-            shares = [max(100 * result.share(phase), 0.0005) for result in found]
-            axes.barh(places, shares, height, label=phase)
-        axes.set_xscale("log")
-        axes.set_xlim(0.001, 150)
-        axes.set_xlabel("lost resumptions, % (no bar: none)")
-        axes.set_yticks(
-            [place + 1.5 * height for place in range(len(found))],
-            [result.design.name for result in found],
-        )
-        axes.invert_yaxis()
-        axes.legend(fontsize="small", loc="lower right")
-        figure.savefig(path, metadata={"Date": None})
-        pyplot.close(figure)
+def draw(folder: Path) -> None:
+    """Draws ``fleet.svg`` in *folder* from the last table of losses in ``fleet.md``."""
+    (folder / "fleet.svg").write_text(svg(rows_of((folder / "fleet.md").read_text())))
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Returns the rows of the last table of losses: for each way, the figure of each phase."""
+    losses = text.rpartition(" hosts\n\n")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in losses)
+    return {name.replace("`", ""): figures for name, _, *figures in rows}
+
+
+def place_of(share: float) -> float:
+    """Returns how far to the right a bar for so many percent ends."""
+    decades = math.log10(max(share, LEAST) / LEAST) / math.log10(100 / LEAST)
+    return LEFT + decades * (RIGHT - LEFT)
+
+
+def svg(rows: dict[str, list[str]]) -> str:
+    """Returns the picture. In a page it uses the theme's colours and font."""
+    group = NAME + BAR * len(PHASES) + GAP
+    height = TOP + group * len(rows)
+    lines, bars, texts = [], [], []
+    for number, (phase, colour) in enumerate(COLOURS.items()):
+        x, y = 130 * (number % 2), 4 + 22 * (number // 2)
+        bars.append(f'<rect x="{x}" y="{y}" width="15" height="15" fill="{colour}"/>')
+        texts.append(f'<text x="{x + 22}" y="{y + 13}">{phase}</text>')
+    for line, text in enumerate(("lost resumptions,", "logarithmic scale")):
+        texts.append(f'<text x="{WIDTH}" y="{17 + 22 * line}" text-anchor="end">{text}</text>')
+    for share in (0.01, 0.1, 1, 10, 100):
+        x = place_of(share)
+        lines.append(f'<path d="M{x:.1f} {TOP - 14} V{height - GAP}"/>')
+        texts.append(f'<text x="{x:.1f}" y="{TOP - 20}" text-anchor="middle">{share:g} %</text>')
+    for number, (name, figures) in enumerate(rows.items()):
+        top = TOP + group * number
+        texts.append(f'<text x="{LEFT}" y="{top + 15}" font-weight="bold">{name}</text>')
+        for place, (figure, colour) in enumerate(zip(figures, COLOURS.values(), strict=True)):
+            y, end = top + NAME + BAR * place, place_of(float(figure.split()[0]))
+            bars.append(
+                f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR - 1}" '
+                f'fill="{colour}"/>'
+            )
+            texts.append(f'<text x="{end + 6:.1f}" y="{y + 12}" font-size="13">{figure}</text>')
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+            f'aria-label="{ALTERNATIVE}" style="max-width: 560px; width: 100%; height: auto; '
+            "color: var(--color-foreground-primary, currentColor); font-family: inherit; "
+            'font-size: 15px">',
+            *('<g stroke="currentColor" stroke-opacity="0.25">', *lines, "</g>"),
+            *bars,
+            *('<g fill="currentColor">', *texts, "</g>"),
+            "</svg>",
+            "",
+        ]
+    )
 
 
 def main() -> int:
@@ -576,7 +622,7 @@ def main() -> int:
     print(text)
     if options.write is not None:
         (options.write / "fleet.md").write_text(text)
-        write_chart(options.write / "fleet.svg", found[max(found)])
+        draw(options.write)
     return 0
 
 
