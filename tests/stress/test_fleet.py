@@ -57,7 +57,7 @@ def test_finds_a_wrong_rule() -> None:
     program = f"""
 import sys
 sys.path.append({str(FLEET.parents[2])!r})
-
+from tests.stress import fleet
 fleet.prepare()
 class Hasty(fleet.SimulatedHost):
     def __init__(self, *arguments):
