@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -25,6 +26,7 @@ if os.environ.get("OPENSSL_TICKETS_TESTS") == "distro" and not importlib.util.fi
 
 import openssl_tickets
 from openssl_tickets import SSL
+from openssl_tickets._adapters import stdlib
 from openssl_tickets._native._libssl import lib
 from tests.support import tls
 from tests.support.callbacks import Unraisable
@@ -56,22 +58,47 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def _why_not_ssl() -> str | None:
+    """Returns what is said of an ssl that is on another OpenSSL than this package."""
+    try:
+        stdlib.prove_same_libssl()
+    except openssl_tickets.LibraryMismatchError as error:
+        return str(error)
+    except RuntimeError:  # its objects are not as they are known: no reason to skip
+        pass
+    return None
+
+
+WHY_NOT_SSL = _why_not_ssl()
+OF_SSL = {"ssl", "stdlib_tls"}  # parameters of the tests that are run with ssl, too
+
+
+@contextlib.contextmanager
+def _refusals_are_skips() -> Iterator[None]:
+    """On an OpenSSL that ssl is not on, what uses ssl ends as it must: it is refused."""
+    try:
+        yield
+    except openssl_tickets.LibraryMismatchError as error:
+        if str(error) != WHY_NOT_SSL:
+            raise
+        pytest.skip(f"ssl is on {ssl.OPENSSL_VERSION}, and its objects were refused")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """There, what starts other processes that use ssl is not even tried."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    is_of_ssl = any(isinstance(value, str) and value in OF_SSL for value in parameters)
+    if WHY_NOT_SSL and (is_of_ssl or item.get_closest_marker("needs_ssl")):
+        pytest.skip(f"ssl is on {ssl.OPENSSL_VERSION}, and this package on another OpenSSL")
+    with _refusals_are_skips():  # fixtures make contexts, too
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:
-    """
-    On an OpenSSL that this Python's ssl is not on, tests of ssl end as they must: refused, in the
-    test's own process or in one that it has started.
-    """
-    try:
+    with _refusals_are_skips():
         return (yield)
-    except (openssl_tickets.LibraryMismatchError, AssertionError) as error:
-        is_same = ssl.OPENSSL_VERSION == openssl_tickets.OPENSSL_VERSION
-        if is_same or "Python's ssl runs on" not in str(error):
-            raise
-        pytest.skip(f"ssl is on {ssl.OPENSSL_VERSION}, this package on another OpenSSL")
-
-
-pytest_runtest_setup = pytest_runtest_call  # fixtures hand over contexts, too
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,8 @@ import openssl_tickets
 from openssl_tickets import stdlib
 from tests.support import processes, stdlib_tls, tls
 
+pytestmark = pytest.mark.needs_ssl
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # How a program comes by the sockets of a library: what it runs first, and from where it imports.

@@ -275,6 +275,7 @@ class TestBadInput:
             with pytest.raises(TypeError, match=r"an ssl\.SSLSocket or an ssl\.SSLObject, not "):
                 function(setting13.server_context)
 
+    @pytest.mark.needs_ssl
     def test_what_only_says_that_it_is_one(self) -> None:
         """
         What gives itself out for a class of ssl through ``__class__`` gets a TypeError or
@@ -443,6 +444,7 @@ class TestProof:
             "count(lambda context: 7, number.__set__)",
         ],
     )
+    @pytest.mark.needs_ssl
     def test_other_objects(self, spoil: str) -> None:
         """Where CPython's objects are not as known, there is a clear error, and no write."""
         messages, numbers, proved = run(
@@ -475,6 +477,7 @@ class TestProof:
             assert "are not as openssl_tickets knows them, so nothing was done" in message
             assert "doctor" in message
 
+    @pytest.mark.needs_ssl
     def test_done_once(self) -> None:
         """After the first use nothing is compared any more."""
         assert run(
@@ -490,6 +493,7 @@ class TestProof:
             """
         )
 
+    @pytest.mark.needs_ssl
     def test_another_module_in_its_place(self) -> None:
         """What is put under the name _ssl after the proof is not believed, and is left alone."""
         assert run(
@@ -528,6 +532,7 @@ class TestProof:
         for other in (0, 8, int(ffi.cast("uintptr_t", lib.TLS_method()))):
             assert adapter.verify_callback_at(other) is None
 
+    @pytest.mark.needs_ssl
     def test_fork_in_the_middle(self) -> None:
         """A child that is forked while another thread is at the proof makes its own."""
         status = run(
@@ -580,6 +585,7 @@ class TestProof:
         assert loaded == [["_ssl"], True]
 
     @pytest.mark.parametrize("first", ["ssl", "OpenSSL.SSL"])
+    @pytest.mark.needs_ssl
     def test_beside_pyopenssl_as_it_comes(self, first: str) -> None:
         """It works beside a pyOpenSSL that is on an OpenSSL of its own."""
         numbers = run(

@@ -550,6 +550,7 @@ class TestVerification:
         fresh(setting, store, accepts, alike=True)
         assert [resumed(setting) for _ in range(2)] == [False, True]
 
+    @pytest.mark.needs_ssl
     def test_callback_of_ssl_itself(self, server_file: Path) -> None:
         """Newer CPythons have one, which is the same for all: Python is asked once."""
         assert (
@@ -839,6 +840,7 @@ class TestLifetimes:
             del pair
         gc.collect()
 
+    @pytest.mark.needs_ssl
     def test_interpreter_exit(self, server_file: Path) -> None:
         """A program may end with connections in any state."""
         processes.run(
