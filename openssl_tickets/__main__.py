@@ -80,10 +80,11 @@ def _help(arguments: Sequence[str]) -> NoReturn:
     )
     version = f"{PROGRAM} {__version__} ({OPENSSL_VERSION})"
     parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in _COMMANDS.items():
         commands.add_parser(name, help=text)
-    parser.parse_args(arguments)
+    if parser.parse_args(arguments).command is None:
+        parser.error(f"name a command: {', '.join(_COMMANDS)}")
     parser.error("the command comes first")
 
 

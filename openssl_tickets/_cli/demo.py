@@ -28,7 +28,9 @@ _DESCRIPTION = """\
 Shows each feature with a pyOpenSSL server and the real openssl s_client. It
 needs pyOpenSSL."""
 
-_EPILOG = "exit status: 0 if each step went as expected, else 1"
+_EPILOG = """\
+exit status: 0 if each step went as expected; 1 if not; 2 if the command line is
+wrong."""
 
 
 class Step(NamedTuple):
@@ -80,7 +82,7 @@ def _steps(server: _Server, folder: Path) -> Iterator[Step]:
 
     server.received.clear()
     resumed = server.visit(b"hello\n", sess_in=guest)
-    yield Step("the last of them comes back", "resumed, 1 ticket", _told(resumed))
+    yield Step("the last ticket comes back", "resumed, 1 ticket", _told(resumed))
 
     yield Step(
         "  and what decrypt was told",
@@ -90,7 +92,7 @@ def _steps(server: _Server, folder: Path) -> Iterator[Step]:
 
     server.revoked.add(b"guest 1")
     refused = server.visit(b"hello\n", sess_in=guest)
-    yield Step("it comes back, but guest 1 is revoked", "new session, 3 tickets", _told(refused))
+    yield Step("the ticket of a revoked client", "new session, 3 tickets", _told(refused))
 
     server.context.set_num_tickets(1)
     with server.client(sess_out=bob) as client:
@@ -105,7 +107,7 @@ def _steps(server: _Server, folder: Path) -> Iterator[Step]:
 
     server.received.clear()
     resumed = server.visit(b"hello\n", sess_in=bob)
-    yield Step("  it comes back", "resumed, 1 ticket", _told(resumed))
+    yield Step("  this ticket comes back", "resumed, 1 ticket", _told(resumed))
     yield Step(
         "  and what decrypt was told",
         f"b'bob', SUCCESS_RENEW, key {full.tickets[-1].key_name.hex()[:8]}...",

@@ -30,9 +30,9 @@ fields of --json:
 "state" is "same", "can be put on the same", "another", "broken" or "not
 installed". A field is null if there is no value.
 
-exit status: 0 if pyOpenSSL and ssl, as far as they are installed, use the
-libssl of this package or can be put on it; 1 if one of them is broken, or
-cannot leave ANOTHER libssl; 2 if the command line is wrong."""
+exit status: 0 if pyOpenSSL (if it is installed) and ssl use the libssl of this
+package or can be put on it; 1 if one of them is broken, or cannot leave ANOTHER
+libssl; 2 if the command line is wrong."""
 
 FOR_PYOPENSSL = """\
 pyOpenSSL is on another libssl than openssl_tickets, and can be put on the same. Either

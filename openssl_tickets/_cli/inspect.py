@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from openssl_tickets._cli.output import complain
+from openssl_tickets._cli.output import complain, words_of
 from openssl_tickets._cli.parser import parser_of
 from openssl_tickets._core.session import MAX_ENCODED, Session
 from openssl_tickets._testing.certificates import printable, subject
@@ -43,8 +43,8 @@ fields of --json, null if there is no value:
 With --secrets there are also secret, ticket and appdata, in hexadecimal. Times
 are seconds since the Epoch.
 
-exit status: 0; 1 if the file cannot be read or holds no session; 2 if the
-command line is wrong."""
+exit status: 0 if the session was printed; 1 if the file cannot be read or holds
+no session; 2 if the command line is wrong."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--secrets",
         action="store_true",
-        help="print the secret, the ticket and the application data too. Keep them as safe as a "
+        help="also print the secret, the ticket and the application data. Keep them as secret as a "
         "private key: they resume the session, and may decrypt it",
     )
     options = parser.parse_args(arguments)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         data = _read(options.file)
         fields = _fields(options.file, data, options.secrets)
     except (OSError, ValueError) as error:
-        complain(printable(str(error)))
+        complain(printable(words_of(error)))
         return 1
     print(json.dumps(fields, indent=2) if options.json else _text(fields))
     return 0

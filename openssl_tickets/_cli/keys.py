@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from openssl_tickets._cli.output import complain
+from openssl_tickets._cli.output import complain, words_of
 from openssl_tickets._cli.parser import number, parser_of
 from openssl_tickets._core.ticket_keys import TicketKey
 from openssl_tickets.ticket_key_files import TicketKeyFileWarning, save_ticket_keys
@@ -30,7 +30,7 @@ _DESCRIPTION = """\
 Makes, shows and rotates files of TLS session ticket keys for nginx, HAProxy,
 Apache, Envoy, and for servers in Python. It prints the names of keys, and never
 a key. New files have mode 0600. A file is replaced in one step, and keeps its
-owner, its group, and what these two may do."""
+owner, its group, and their permissions."""
 
 _EXAMPLES = """\
 examples:
@@ -39,20 +39,21 @@ examples:
   openssl-tickets keys show /etc/nginx/ticket.key
   openssl-tickets keys new --format haproxy /etc/haproxy/tickets.keys
 
-exit status: 0; 1 if a file could not be read or written; 2 if the command line
-is wrong. If a key was made, the status is 0 even if nobody reads the output."""
+exit status: 0 if all went well; 1 if a file could not be read or written; 2 if
+the command line is wrong. If a key was made, the status is 0 even if nobody
+reads the output."""
 
 _ROTATE = """\
 nginx and Envoy have one key per file. The key in FILE goes to FILE.1, that of
 FILE.1 to FILE.2, and so on, and a new key goes into FILE. The server's
-configuration names FILE first, then FILE.1 and so on. A key that is to stay is
-in a file at any moment. If a rotation was interrupted, run it again.
+configuration names FILE first, then FILE.1 and so on. A key that stays is in a
+file at any moment. If a rotation was interrupted, run it again.
 
 HAProxy has one file. Its first line is removed, and a new key is added at the
 end. HAProxy encrypts with the last key but one, so the new key encrypts only
 after the next rotation. Copy this file to every host before that.
 
-Apache has one key. After a restart it does not take its older tickets.
+Apache has one key. After a restart, it refuses the older tickets.
 
 A new key has the size of the one before. Tell the server to reload. Servers in
 Python that use watch_ticket_keys() notice the change themselves."""
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             with contextlib.nullcontext() if options.run is _show else _locked(options.file):
                 files = options.run(options, format)
         except FileExistsError as error:
-            complain(f"{error}; --force replaces it")
+            complain(f"{words_of(error)}; --force replaces it")
             return 1
         except (OSError, ValueError) as error:
             complain(error)
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     # A new key is a success, even if the output could not be written. On an error, a script would
     # not reload the server, and would rotate again.
     if options.run is _rotate and options.format == "apache":
-        _say(sys.stderr, "note: tickets of the key before are of no use after a restart")
+        _say(sys.stderr, "note: after a restart, Apache refuses the tickets of the old key")
     return 0
 
 
@@ -107,23 +108,23 @@ def _parser() -> argparse.ArgumentParser:
             "--format",
             choices=list(FORMATS),
             default="nginx",
-            help="the program that reads it; their files differ (default: nginx)",
+            help="the program that reads the file (default: nginx)",
         )
         command.add_argument(
             "--aes",
             type=int,
             choices=(256, 128),
-            help="bits of the keys for AES (default: 256; for Apache 128). An nginx file of 48 "
-            "bytes is read only with --aes 128, since a part of one of 80 bytes looks the same",
+            help="bits of the AES keys (default: 256; for Apache 128). An nginx file of 48 bytes "
+            "is read only with --aes 128, because a cut file of 80 bytes looks the same",
         )
-        command.add_argument("file", metavar="FILE")
+        command.add_argument("file", metavar="FILE", help="the key file")
         return command
 
     new = add("new", _new, "make a key file", description="Makes a key file with random keys.")
     new.add_argument(
         "--force",
         action="store_true",
-        help="replace FILE if there is one; FILE.1, FILE.2, ... of nginx's and Envoy's are removed",
+        help="replace FILE if it exists, and remove FILE.1, FILE.2, ... of nginx and Envoy",
     )
     add(
         "show",
@@ -148,8 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         "--keep",
         type=number(0, 999),
         metavar="N",
-        help=f"how many older keys of nginx's or Envoy's stay (default: {_KEEP}); the files of "
-        "those that go are removed",
+        help=f"how many older keys stay, for nginx and Envoy (default: {_KEEP}). The files of the "
+        "others are removed",
     )
     return parser
 

@@ -35,8 +35,16 @@ def printing(command: Callable[[], int]) -> int:
 
 def complain(error: object) -> None:
     """Prints an error on one line of standard error. It does nothing if that is closed."""
-    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    text = " ".join(line.strip() for line in words_of(error).splitlines() if line.strip())
     _write(sys.stderr, f"{coloured('error:', RED, sys.stderr)} {text}\n")
+
+
+def words_of(error: object) -> str:
+    """Returns the message of an error. For one of the system that is the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        file = error.filename
+        return error.strerror if file is None else f"{os.fsdecode(file)}: {error.strerror}"
+    return str(error)
 
 
 def coloured(text: str, colour: int, stream: TextIO | None) -> str:

@@ -41,7 +41,7 @@ def number(smallest: int, largest: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
         if not smallest <= value <= largest:
-            raise argparse.ArgumentTypeError(f"from {smallest} to {largest}, not {value}")
+            raise argparse.ArgumentTypeError(f"must be from {smallest} to {largest}, not {value}")
         return value
 
     return number
@@ -51,5 +51,7 @@ def seconds(text: str) -> float:
     """Reads a time in seconds, of at most a day."""
     value = float(text)
     if not 0 < value <= 86400:  # refuses nan too
-        raise argparse.ArgumentTypeError(f"more than 0 seconds, and at most a day, not {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be more than 0 seconds, and at most 86400, not {text}"
+        )
     return value

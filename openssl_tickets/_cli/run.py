@@ -13,7 +13,10 @@ from openssl_tickets._system_openssl.stand_in import use_system_openssl
 _EXAMPLES = """\
 examples:
   openssl-tickets run server.py --port 4433
-  openssl-tickets run -m twisted web --listen=ssl:4433:privateKey=server.pem"""
+  openssl-tickets run -m twisted web --listen=ssl:4433:privateKey=server.pem
+
+exit status: that of the program; 1 if pyOpenSSL cannot be put on the system's
+libssl; 2 if the command line is wrong."""
 
 _DESCRIPTION = """\
 Runs what `python SCRIPT` or `python -m MODULE` would run, with pyOpenSSL on the

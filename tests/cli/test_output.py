@@ -47,7 +47,7 @@ def test_output_that_fails(folder: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("inspect missing", "error: [Errno 2] No such file or directory: 'missing'\n"),
+        ("inspect missing", "error: missing: No such file or directory\n"),
         ("inspect - <&-", "error: -: the standard input is closed\n"),
         ("inspect - < /dev/null", "error: - is empty\n"),
     ],

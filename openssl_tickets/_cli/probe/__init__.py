@@ -26,8 +26,8 @@ _ADDRESSES = 8  # how many addresses of a name are probed
 _HTTPS = 443
 
 _DESCRIPTION = """\
-Asks a running server what it does with tickets. It connects, resumes, and
-prints for TLS 1.3 and TLS 1.2 how many tickets come, when they come, what they
+Finds out what a running server does with tickets. It connects and resumes. For
+TLS 1.3 and TLS 1.2 it prints how many tickets come, when they come, what they
 are good for, and how many of -n connections in a row were resumed.
 
 It does not verify the server's certificate, and sends nothing secret."""
@@ -41,11 +41,11 @@ examples:
   openssl-tickets probe example.org --address 192.0.2.1 --address 192.0.2.2
 
 what it does, for each version of TLS:
-  1. a full handshake, and counts the tickets
-  2. a resumption, and counts the tickets
-  3. offers the ticket of step 2 again
-  4. -n connections in a row, each with the newest ticket
-  5. at each other address of the name, offers a ticket of the first address
+  1. It makes a full handshake, and counts the tickets.
+  2. It makes a resumption, and counts the tickets.
+  3. It offers the ticket of step 2 again.
+  4. It makes -n connections in a row, each with the newest ticket.
+  5. At each other address of the name, it offers a ticket of the first address.
 
 A ticket comes "with the handshake" if it comes before any data. It comes "with
 the first data" if it comes after --send was sent. The key name is the first 16
@@ -59,8 +59,9 @@ fields of --json, null if there is no value:
     resumed, rate, failed, last_error, tickets_seen, key_names (key_name, first,
     last: numbers of connections), other_addresses (address: taken or not)
 
-exit status: 0; 1 if no server answers, or less than --expect-resumed were
-resumed in a version that the server offers; 2 if the command line is wrong."""
+exit status: 0 if a server answers; 1 if none answers, or if fewer connections
+than --expect-resumed were resumed in a version that the server offers; 2 if the
+command line is wrong."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -110,7 +111,7 @@ def _parser() -> Parser:
     add(
         "target",
         metavar="HOST[:PORT]",
-        help="the server; an IPv6 address is in brackets: [::1]:443 (default port: 443, or the "
+        help="the server. Put an IPv6 address in brackets: [::1]:443 (default port: 443, or the "
         "usual one of --starttls)",
     )
     add(
@@ -126,29 +127,29 @@ def _parser() -> Parser:
         "--starttls",
         choices=list(STARTTLS),
         metavar="PROTOCOL",
-        help=f"the protocol to begin with: {', '.join(STARTTLS)}; needs the openssl program",
+        help=f"start with this protocol: {', '.join(STARTTLS)}. It needs the openssl program",
     )
     add(
         "--server-name",
         metavar="NAME",
-        help="the name to ask for, empty for none (default: HOST, if it is a name)",
+        help="the server name to ask for; empty for none (default: HOST, if it is a name)",
     )
     add(
         "--address",
         action="append",
         metavar="ADDRESS",
-        help="connect to this address instead of those that HOST has; may be repeated",
+        help="connect to this address instead of HOST's own; may be repeated",
     )
     add(
         "--send",
         metavar="TEXT",
-        help="what to send after the handshake, empty for nothing (default: an HTTP request)",
+        help="what to send after the handshake; empty for nothing (default: an HTTP request)",
     )
     add(
         "--expect-resumed",
         type=_rate,
         metavar="RATE",
-        help="exit with 1 if a lower part of the connections was resumed, 0.99 for example",
+        help="exit with 1 if a smaller share of the connections was resumed; for example 0.99",
     )
     add("--json", action="store_true", help="print one JSON object")
     add(
@@ -163,14 +164,14 @@ def _parser() -> Parser:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="for each step of a connection (default: %(default)g)",
+        help="how long each step of a connection may take (default: %(default)g)",
     )
     add(
         "--limit",
         type=seconds,
         default=120.0,
         metavar="SECONDS",
-        help="begin no connection after that (default: %(default)g)",
+        help="begin no connection after this time (default: %(default)g)",
     )
     return parser
 
@@ -178,7 +179,7 @@ def _parser() -> Parser:
 def _rate(text: str) -> float:
     rate = float(text)
     if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"from 0 to 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, not {text}")
     return rate
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from openssl_tickets import OPENSSL_VERSION, TicketKey, TicketKeys
-from openssl_tickets._cli.output import is_terminal, printing
+from openssl_tickets._cli.output import is_terminal, printing, words_of
 from openssl_tickets._cli.serve.arguments import check, make_parser
 from openssl_tickets._cli.serve.events import Events, complain, note
 from openssl_tickets._cli.serve.libraries import CannotServe
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             RuntimeError,
             OverflowError,
         ) as error:
-            complain(str(error) or type(error).__name__)
+            complain(words_of(error) or type(error).__name__)
             return 1
     if not ended_well:
         # Python's normal exit would wait for stuck threads, and would flush a broken pipe.
