@@ -569,9 +569,9 @@ def svg(rows: dict[str, list[str]]) -> str:
     for line, text in enumerate(("lost resumptions,", "logarithmic scale")):
         texts.append(f'<text x="{WIDTH}" y="{17 + 22 * line}" text-anchor="end">{text}</text>')
     for share in (0.01, 0.1, 1, 10, 100):
-        x = place_of(share)
-        lines.append(f'<path d="M{x:.1f} {TOP - 14} V{height - GAP}"/>')
-        texts.append(f'<text x="{x:.1f}" y="{TOP - 20}" text-anchor="middle">{share:g} %</text>')
+        at = place_of(share)
+        lines.append(f'<path d="M{at:.1f} {TOP - 14} V{height - GAP}"/>')
+        texts.append(f'<text x="{at:.1f}" y="{TOP - 20}" text-anchor="middle">{share:g} %</text>')
     for number, (name, figures) in enumerate(rows.items()):
         top = TOP + group * number
         texts.append(f'<text x="{LEFT}" y="{top + 15}" font-weight="bold">{name}</text>')
