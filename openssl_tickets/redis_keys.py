@@ -168,19 +168,19 @@ _REASONS = {
     r"NoPermissionError|NOPERM|ACL failure|can't run this command": (
         "the user's access control does not allow all commands that are needed, on <prefix>:*"
     ),
-    r"WRONGTYPE": "what it has under this prefix is of another type: take another prefix",
+    r"WRONGTYPE": "it has other data under this prefix: use another prefix",
     r"CROSSSLOT|ClusterCrossSlotError|MOVED|MovedError|AskError|ClusterDownError|non local key": (
-        "it is a cluster, which is not supported: take a Redis that is none"
+        "it is a cluster, which is not supported: use a Redis that is no cluster"
     ),
-    r"READONLY|ReadOnlyError": "it is a replica, and stores no keys: name the primary",
+    r"READONLY|ReadOnlyError": "it is a replica, and stores no keys: use the primary",
     r"OOM|OutOfMemoryError": "its memory is full",
     r"MISCONF": "it cannot write to its disk, and stores no keys",
     r"LOADING|BusyLoadingError": "it is still reading its data",
     r"MasterNotFoundError": "the Sentinel knows no primary of this name",
-    r"max number of clients": "it has as many clients as it may have",
+    r"max number of clients": "it has reached its limit of clients",
     r"MaxConnectionsError|Too many connections|No connection available": "the client's pool has "
     "no connection left: give it two or more",
-    r"gaierror": "the name of its host is not known",
+    r"gaierror": "its host name is unknown",
     r"TimeoutError": "it does not answer in time",
 }
 
@@ -424,7 +424,7 @@ class RedisTicketKeys:
             if problem is None and self._unreadable:
                 problem = self._says_unreadable()
             if problem is None and self._cannot_rotate:
-                problem = f"no next key: another host keeps the lock {self._prefix}:lock"
+                problem = f"no next key: another host holds the lock {self._prefix}:lock"
         return RedisState(
             connected_since=self._connected_since if self.connected else None,
             last_success=self._last_success,
@@ -464,7 +464,7 @@ class RedisTicketKeys:
         self._settled.wait(2 * self._settle + self._lock_expiry)
         is_shared = self.connected and self._ring.is_shared
         if require_connected and (self._unreadable or not is_shared):
-            reason = self._reason or f"no host makes a key: is {self._prefix}:lock kept by one?"
+            reason = self._reason or f"no host makes a key: does one hold {self._prefix}:lock?"
             if self._unreadable:
                 reason = self._says_unreadable()
             self.close()
@@ -509,7 +509,7 @@ class RedisTicketKeys:
         end = time.monotonic() + 2 * self._settle
         while key_name in self._names or key_name.hex() not in self._forgotten:
             if time.monotonic() > end:
-                raise TimeoutError("the Redis has dropped the key, but this host does not follow")
+                raise TimeoutError("the Redis has removed the key, but this host still has it")
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -635,7 +635,7 @@ class RedisTicketKeys:
                 self._ignore(_text(name), "cannot be read: do all hosts have the same secret?")
                 continue
             except (ValueError, TypeError, ArithmeticError):
-                self._ignore(_text(name), "is no ticket key")
+                self._ignore(_text(name), "is not a ticket key")
                 continue
             # -1: somebody has removed the expiry.
             stays = int(left) / 1000 if int(left) >= 0 else self._period + self._stay
@@ -704,7 +704,7 @@ class RedisTicketKeys:
         expiry = _milliseconds(self._lock_expiry)
         if not self._client.set(lock, token, nx=True, px=expiry):
             if self._unstick_script(keys=[lock], args=[expiry]):
-                logger.warning("the lock %s had no expiry, and is now given one", lock)
+                logger.warning("the lock %s had no expiry, and now has one", lock)
             return
         # If anything fails from here on, the lock expires.
         self._read()
@@ -737,7 +737,7 @@ class RedisTicketKeys:
         elif not self._cannot_rotate and now - self._planned_at > self._lock_expiry + self._settle:
             self._cannot_rotate = True
             logger.warning(
-                "no next ticket key for %.1f seconds: another host keeps the lock %s:lock",
+                "no next ticket key for %.1f seconds: another host holds the lock %s:lock",
                 now - self._planned_at,
                 self._prefix,
             )
@@ -839,7 +839,7 @@ class RedisTicketKeys:
                 return True  # reading shows whether the Redis is away, or only its notices
             if self._failed_notices == 2:
                 logger.warning(
-                    "no notices from Redis (%s): asking it each %g seconds",
+                    "no notices from Redis (%s): reading it every %g seconds",
                     _reason(error),
                     self._poll_interval,
                 )
@@ -871,7 +871,7 @@ class RedisTicketKeys:
                 self._pause = self._poll_interval if is_calm else min(2 * self._pause, _PAUSE_MAX)
                 self._said_at = now
                 logger.warning(
-                    "Redis is away (%s): going on with the ticket keys that are here", self._reason
+                    "Redis is away (%s): going on with the ticket keys of this host", self._reason
                 )
             self._tell("away")
         self._settled.set()
@@ -899,7 +899,7 @@ class RedisTicketKeys:
     def _ignore(self, name: str, why: str) -> None:
         if name not in self._ignored:
             self._ignored.add(name)
-            logger.warning("what Redis has as %s:key:%s %s", self._prefix, name, why)
+            logger.warning("ignoring %s:key:%s in Redis: it %s", self._prefix, name, why)
 
     def _says_unreadable(self) -> str:
         return (

@@ -399,7 +399,7 @@ class Session:
                 raise ValueError(f"pem is not a TLS session in PEM, {reason}: {len(data)} bytes")
             if data[len(data) - rest[0] :].strip():
                 raise ValueError(
-                    f"pem has {rest[0]} more bytes behind its session: read one at a time"
+                    f"pem has {rest[0]} more bytes after its session: read one at a time"
                 )
             session = lib.openssl_tickets_from_der(der[0], length[0])
         finally:
@@ -458,7 +458,7 @@ _PEM_PROBLEMS = {
 def _reason() -> str:
     """Returns why a session could not be read, and empties the error queue."""
     errors = drain_error_queue()
-    return errors[-1][1] if errors else "it is cut off, or has something behind it"
+    return errors[-1][1] if errors else "it is cut off, or has something after it"
 
 
 def _checked_data(name: str, data: bytes | bytearray | memoryview) -> bytes:

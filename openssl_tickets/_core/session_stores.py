@@ -161,7 +161,7 @@ class FileSessionStore:
             os.close(descriptor)
         if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
             raise PermissionError(
-                f"{self._path} must be this user's, and nobody else's to read or write: "
+                f"{self._path} belongs to another user, or others can read or write it: "
                 f"chmod 600 {self._path}, or use another file"
             )
         try:
@@ -172,7 +172,7 @@ class FileSessionStore:
                 )
                 database.execute("SELECT id, key, expires, der FROM sessions LIMIT 1")
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self._path} is not a file of sessions: {error}") from None
+            raise ValueError(f"{self._path} cannot be used as a session store: {error}") from None
 
     def put(self, key: str, session: Session) -> None:
         """

@@ -131,7 +131,7 @@ class TicketKey:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            "a TicketKey is not pickled, since it is a secret: hand on its name, hmac_key and "
+            "a TicketKey is not pickled, since it is a secret: pass on its name, hmac_key and "
             "aes_key, and keep them safe"
         )
 
@@ -387,7 +387,7 @@ class TicketKeys:
         unknown = ffi.new("uint64_t *")
         count = lib.openssl_tickets_get_key_counts(self._keyring, counts, _MAX_KEYS, unknown)
         if not count:
-            raise_error("the counts could not be had")
+            raise_error("the counts could not be read")
         keys = {}
         for number in range(count):
             each: Any = counts[number]
@@ -399,7 +399,7 @@ class TicketKeys:
 
     def __repr__(self) -> str:
         names = ", ".join(key.name.hex() for key in self.keys)
-        derived = f" derived each {self._period} seconds" if self._period is not None else ""
+        derived = f" derived every {self._period} seconds" if self._period is not None else ""
         return f"<openssl_tickets.TicketKeys{derived}: {names}>"
 
     def _set(self, keys: list[TicketKey]) -> None:
@@ -530,7 +530,7 @@ def _keys_of(keyring: Pointer[openssl_tickets_keyring], at: int = -1) -> tuple[T
     copies = ffi.new("openssl_tickets_key *[]", _MAX_KEYS)
     count = lib.openssl_tickets_get_keys(keyring, at, copies, _MAX_KEYS)
     if not count:
-        raise_error("the keys could not be had")
+        raise_error("the keys could not be read")
     return tuple(_ticket_key(copies[number]) for number in range(count))
 
 

@@ -208,7 +208,7 @@ def _watch(watched: _Watched, interval: float, stop: threading.Event) -> None:
     while not stop.wait(interval):
         keys = watched.keys()
         if keys is None:
-            _log.warning("the ticket keys that were to be reloaded are gone, without a close()")
+            _log.warning("the TicketKeys is gone without a close(): nothing is watched now")
             return
         watched.look(keys)
         del keys  # do not keep the ring alive while waiting

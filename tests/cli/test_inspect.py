@@ -128,7 +128,7 @@ def test_session_of_ours(tmp_path: Path, server_context: Any, client_context: An
         ("cp server.pem x", "not a TLS session in PEM"),
         ("head -c 2000000 /dev/zero > x", "too large to be a session"),
         ("head -c 300 s.pem > x", "not a TLS session in PEM"),
-        ("cat s.pem s.pem > x", "more bytes behind its session"),
+        ("cat s.pem s.pem > x", "more bytes after its session"),
         ("openssl sess_id -in s.pem -outform DER | head -c 300 > x", "not a TLS session in DER"),
         ("echo '-----BEGIN SSL SESSION PARAMETERS-----' > x", "not a TLS session in PEM"),
     ],

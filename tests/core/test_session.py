@@ -668,9 +668,9 @@ class TestObject:
             assert twin == Session.from_pem(pem)
             assert (len(twin.to_der()), len(twin.to_pem())) == (len(der), len(pem))
             repr(twin)
-            with pytest.raises(ValueError, match="behind"):
+            with pytest.raises(ValueError, match="after it"):
                 Session.from_der(der + b"x")
-            with pytest.raises(ValueError, match="behind"):
+            with pytest.raises(ValueError, match="after it"):
                 Session.from_pem(pem + b"x")
 
         for _ in range(20):
@@ -804,9 +804,9 @@ class TestEncoding:
     @pytest.mark.parametrize("extra", [b"\0", b"\n", b"x", b"\x30\x00"])
     def test_more_behind_der(self, either: Session, extra: bytes) -> None:
         """Not a byte may be behind a DER."""
-        with pytest.raises(ValueError, match="has something behind it"):
+        with pytest.raises(ValueError, match="has something after it"):
             Session.from_der(either.to_der() + extra)
-        with pytest.raises(ValueError, match="has something behind it"):
+        with pytest.raises(ValueError, match="has something after it"):
             Session.from_der(either.to_der() * 2)
 
     def test_around_pem(self, either: Session, server_file: Path) -> None:
@@ -822,10 +822,10 @@ class TestEncoding:
         ):
             assert Session.from_pem(good) == either
         for bad, reason in (
-            (pem + b"x", "1 more bytes behind"),
-            (pem + b"\0", "1 more bytes behind"),
-            (pem + pem, f"{len(pem)} more bytes behind"),
-            (pem + server_file.read_bytes(), "more bytes behind"),
+            (pem + b"x", "1 more bytes after"),
+            (pem + b"\0", "1 more bytes after"),
+            (pem + pem, f"{len(pem)} more bytes after"),
+            (pem + server_file.read_bytes(), "more bytes after"),
             (server_file.read_bytes() + pem, "its first block is of another kind"),
             (pem.replace(b"SSL SESSION PARAMETERS", b"CERTIFICATE"), "is of another kind"),
             (b" " + pem, "no start line"),

@@ -272,14 +272,14 @@ class TestFile:
         path.touch(0o600)
         for content in (b"something else entirely, and longer than a header" * 50, b"short"):
             path.write_bytes(content)
-            with pytest.raises(ValueError, match=r"is not a file of sessions"):
+            with pytest.raises(ValueError, match=r"cannot be used as a session store"):
                 FileSessionStore(path)
             assert path.read_bytes() == content
         path.unlink()
         path.touch(0o600)
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute("CREATE TABLE sessions (name TEXT)")
-        with pytest.raises(ValueError, match=r"is not a file of sessions"):
+        with pytest.raises(ValueError, match=r"cannot be used as a session store"):
             FileSessionStore(path)
 
     def test_damaged_later(self, path: Path, session: Session) -> None:

@@ -178,7 +178,7 @@ class TestTicketKey:
         ring = TicketKeys([KEY, small])
         assert repr(ring) == f"<openssl_tickets.TicketKeys: {names[0]}, {names[1]}>"
         derived = TicketKeys.derived(SECRET, 60, 0)
-        assert "derived each 60 seconds: " + derived.keys[0].name.hex() in repr(derived)
+        assert "derived every 60 seconds: " + derived.keys[0].name.hex() in repr(derived)
 
 
 def _raising() -> Iterator[TicketKey]:

@@ -876,7 +876,7 @@ class TestWatching:
         del kept
         wait_until(lambda: ring() is None)
         wait_until(lambda: bool(watching.logged(logging.WARNING)))
-        assert "are gone, without a close()" in watching.logged(logging.WARNING)[0]
+        assert "is gone without a close()" in watching.logged(logging.WARNING)[0]
         wait_until(lambda: not any("key-files" in each.name for each in threading.enumerate()))
 
     def test_handshakes(self, watching: Watching, server_file: Path, version: str) -> None:
