@@ -6,15 +6,16 @@ This module needs redis-py, which the extra ``redis`` installs. Import it by its
 
     from openssl_tickets.redis_keys import RedisTicketKeys
 
-Why every ticket finds its key ------------------------------
+Why every ticket finds its key
+------------------------------
 
 If host A issues a ticket, host B must be able to decrypt it at once. So a key is *published* long
 before it is *used*. Each key has a time at which it begins to encrypt. Until then, all hosts only
 decrypt with it.
 
 The rules below hold for all hosts that can reach the Redis. Such a host reads all keys at least
-once per ``poll_interval``, and each read ends within the timeout. ``settle`` is short for ``2 *
-poll_interval + timeout``.
+once per ``poll_interval``, and each read ends within the timeout. ``settle`` is short for
+``2 * poll_interval + timeout``.
 
 - *A key is known before it is used.* The next key is published ``lead`` seconds before it is used.
   ``lead`` is one period, or ``2 * settle`` if that is longer. By then, each host has read the key

@@ -46,8 +46,8 @@ def number_of(ssl_ctx: Pointer[SSL_CTX]) -> int:
     return number
 
 
-# Returns true while a callback of an SSL is running. libssl would crash in a handshake started
-# then.
+# Returns true while a callback of an SSL is running. A handshake inside it would corrupt libssl's
+# memory.
 is_asked = lib.openssl_tickets_is_asked
 
 

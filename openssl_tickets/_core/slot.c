@@ -24,9 +24,9 @@
  *                                       _AGAIN, as a number
  *   began_index                SSL      when its handshake began, as a      session_lifetime.c
  *                                       number
- *   deadline_index             session  when it ends, whatever happens;     session_lifetime.c
- *                                       libssl copies it into the sessions
- *                                       of later tickets
+ *   deadline_index             session  when it ends, even if it is         session_lifetime.c
+ *                                       renewed, as a number; libssl copies
+ *                                       it into sessions of later tickets
  */
 #include <Python.h>
 #include "openssl_tickets.h"
