@@ -385,7 +385,7 @@ class RedisTicketKeys:
     @property
     def keys(self) -> TicketKeys:
         """
-        The :class:`openssl_tickets.TicketKeys` for :func:`openssl_tickets.set_ticket_keys`. It is
+        The :class:`~openssl_tickets.TicketKeys` for :func:`openssl_tickets.set_ticket_keys`. It is
         always the same object.
 
         Raises:

@@ -41,10 +41,9 @@ class Session:
     """
     A TLS session: the state that a ticket stands for, and that a connection can resume.
 
-    A session comes from :func:`get_session`, from the callback of :func:`set_new_session_callback`,
-    from :attr:`ReceivedTicket.session`, from :meth:`copy`, or from :meth:`from_der` and
-    :meth:`from_pem`. There is no constructor. A session stays valid after its connection and its
-    context are gone.
+    Get a session from :func:`get_session`, the callback of :func:`set_new_session_callback`,
+    :attr:`ReceivedTicket.session`, :meth:`copy`, :meth:`from_der` or :meth:`from_pem`. There is no
+    constructor. A session stays valid after its connection and its context are gone.
 
     On a client, a session holds the ticket, and a new connection can resume it. On a server, it is
     the state that libssl has put into a ticket or found in one. A server's session does not hold

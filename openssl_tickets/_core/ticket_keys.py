@@ -229,8 +229,8 @@ class TicketKeys:
         resumption without a key exchange, they can also read the connection. So change the secret
         from time to time. If you give several secrets, the first encrypts. Tickets of the others
         are decrypted and renewed. To change the secret of a fleet and lose no resumption, give all
-        hosts ``[old, new]``, then give all hosts ``[new, old]``, and *accept_for* seconds later
-        give them ``[new]``.
+        hosts ``[old, new]``, then give all hosts ``[new, old]``, and *accept_for* plus *period*
+        seconds later give them ``[new]``.
 
         The key of a period is the output of HKDF-SHA256: 16 bytes for the name, 32 for the HMAC
         key, and 32 for the AES key. Its key is the secret, and it has no salt. Its info is
@@ -352,8 +352,7 @@ class TicketKeys:
 
         Raises:
             TypeError: *key_name* is not bytes.
-            ValueError: no key has this name, or it is the only key. In that case use
-                :meth:`replace`.
+            ValueError: no key has this name, or it is the only key (use :meth:`replace` instead).
             RuntimeError: the ring is derived. Change its secret instead.
             Error: OpenSSL is out of memory.
         """

@@ -48,7 +48,7 @@ def load_ticket_keys(
             is the size that the file has, because a part of a line cannot be mistaken for a key.
 
     Returns:
-        A list of :class:`openssl_tickets.TicketKey`, without duplicates.
+        A list of :class:`~openssl_tickets.TicketKey`, without duplicates.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -88,14 +88,14 @@ def save_ticket_keys(
     Args:
         format: ``"nginx"``, ``"haproxy"``, ``"apache"`` or ``"envoy"``.
         path: the file, or the first file of the set.
-        keys: an iterable of :class:`openssl_tickets.TicketKey`, first the one that encrypts.
+        keys: an iterable of :class:`~openssl_tickets.TicketKey`, first the one that encrypts.
             HAProxy has three: the one that encrypts, the next, and the previous. Apache has one,
             for AES-128, such as ``TicketKey(os.urandom(16), os.urandom(16), os.urandom(16))``.
             Envoy's keys are for AES-256.
         overwrite: if False, it is an error if FILE or FILE.1 exists.
 
     Raises:
-        TypeError: a key is not a :class:`openssl_tickets.TicketKey`, or *format* is not a str.
+        TypeError: a key is not a :class:`~openssl_tickets.TicketKey`, or *format* is not a str.
         ValueError: there is no such format, the program does not take this number of keys or keys
             of this size, or *path* is not a regular file. Nothing is written.
         FileExistsError: the file exists, and *overwrite* is False.

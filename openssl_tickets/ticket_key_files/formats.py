@@ -153,13 +153,13 @@ def encode_ticket_keys(format: TicketKeyFormat, keys: Iterable[TicketKey]) -> by
 
     Args:
         format: ``"nginx"``, ``"haproxy"``, ``"apache"`` or ``"envoy"``.
-        keys: an iterable of the file's :class:`openssl_tickets.TicketKey` objects. HAProxy has
+        keys: an iterable of the file's :class:`~openssl_tickets.TicketKey` objects. HAProxy has
             three, all for AES-256 or all for AES-128: the one that encrypts, the next, and the
             previous. This is the order of the keys of :meth:`openssl_tickets.TicketKeys.derived`.
             The others have one.
 
     Raises:
-        TypeError: a key is not a :class:`openssl_tickets.TicketKey`, or *format* is not a str.
+        TypeError: a key is not a :class:`~openssl_tickets.TicketKey`, or *format* is not a str.
         ValueError: there is no such format, or the program does not take this number of keys or
             keys of this size.
 

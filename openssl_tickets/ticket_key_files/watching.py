@@ -93,7 +93,7 @@ def watch_ticket_keys(
     itself.
 
     Args:
-        keys: the :class:`openssl_tickets.TicketKeys` to change, not a derived one.
+        keys: the :class:`~openssl_tickets.TicketKeys` to change, not a derived one.
         load: a function without arguments. It returns the keys, first the one that encrypts. The
             first call is on this thread, all others are on the watching thread.
         paths: the file or files that *load* reads. If you name one file, FILE.1, FILE.2 and so on
