@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.handshakes import decrypt, generate, python_callbacks
 from benchmarks.libraries import LIBRARIES, Install, c_callbacks, make_certificates, nothing
+from benchmarks.limits import bare_callbacks, empty_callbacks
 from benchmarks.measure import measure, ratios, spread, table
 from openssl_tickets import set_session_ticket_callback
 
@@ -15,6 +16,8 @@ INSTALLS: dict[str, Install] = {
     "none": nothing,
     "none again": nothing,
     "C": c_callbacks,
+    "empty": empty_callbacks,
+    "bare": bare_callbacks,
     "Python": python_callbacks,
     "Python, generate only": lambda context: set_session_ticket_callback(context, generate),
     "Python, decrypt only": lambda context: set_session_ticket_callback(context, None, decrypt),
@@ -43,11 +46,14 @@ def report(folder: Path, scale: float) -> Iterator[str]:
             rows.append(
                 [name, callbacks, spread(ratios(none, values), ".4f"), spread(costs, ".1f")]
             )
-        python = spread(ratios(seconds["C"], seconds["Python"]), ".4f")
-        rows.append([name, "Python, against C", python, ""])
+        for base in ("C", "bare"):
+            python = spread(ratios(seconds[base], seconds["Python"]), ".4f")
+            rows.append([name, f"Python, against {base}", python, ""])
     yield (
         "## Callbacks\n\n"
         f"TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times} for each row, compared to no "
-        "callback in the same round: medians (quartiles). `none again` shows the noise.\n\n"
+        "callback in the same round: medians (quartiles). `none again` shows the noise. `empty` "
+        "and `bare` are callbacks in Python without this package. The first do nothing. The second "
+        "call the program's functions straight away: no layer on cffi can be faster.\n\n"
         + table(("library", "callbacks", "rate", "microseconds for a resumption"), rows)
     )

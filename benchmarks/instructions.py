@@ -20,13 +20,21 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.handshakes import CALLBACKS
 from benchmarks.libraries import LIBRARIES, Certificates, make_certificates
+from benchmarks.limits import bare_callbacks, empty_callbacks
 from benchmarks.measure import table
 from benchmarks.ticket_keys import ALL, set_all
 from openssl_tickets import TicketKey, TicketKeys
 
 FEW = 20
 KEYS = TicketKeys([TicketKey.generate()])
-KINDS = {**CALLBACKS, f"none; {ALL}": lambda context: set_all(context, KEYS)}
+KINDS = {
+    "none": CALLBACKS["none"],
+    "C": CALLBACKS["C"],
+    "empty": empty_callbacks,
+    "bare": bare_callbacks,
+    "Python": CALLBACKS["Python"],
+    f"none; {ALL}": lambda context: set_all(context, KEYS),
+}
 
 
 def report(folder: Path, scale: float) -> Iterator[str]:

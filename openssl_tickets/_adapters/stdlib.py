@@ -34,6 +34,9 @@ _POINTER = ffi.sizeof("void *")
 # a proof of its own.
 _proved_module: object = None
 
+# The classes of ssl whose objects are connections themselves.
+_plain_kinds: tuple[type, ...] = ()
+
 
 def is_context(value: object) -> bool:
     """Whether *value* is an ``ssl.SSLContext``. It does not import ``ssl``."""
@@ -142,8 +145,9 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
     sslobj = _object_at(app_data)
     connection = sslobj.owner
-    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket.
-    if hasattr(type(connection), "_sslsock"):
+    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket. (hasattr is
+    # slow if there is no such attribute.)
+    if type(connection) not in _plain_kinds and hasattr(type(connection), "_sslsock"):
         connection = connection._sslsock()
         if getattr(connection, "_sslobj", None) is not sslobj:
             return sslobj
@@ -175,13 +179,18 @@ def prove_same_libssl() -> None:
         LibraryMismatchError: ``ssl`` uses another libssl.
         RuntimeError: the objects do not have the known layout.
     """
-    global _proved_module
+    global _proved_module, _plain_kinds
     module = sys.modules["_ssl"]
     if module is _proved_module:
         return
     # There is no lock, because a lock would not survive a fork. Two threads may both do the proof.
     _prove_library(module)
     _prove_layout(module)
+    _plain_kinds = tuple(
+        getattr(sys.modules[name], kind)
+        for name, kind in (("ssl", "SSLSocket"), ("ssl", "SSLObject"))
+        if name in sys.modules
+    )
     _proved_module = module
 
 

@@ -43,6 +43,8 @@ void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SE
     announces = slot->announces;
     store = openssl_tickets_hold_store(SSL_is_server(ssl) ? NULL : slot->store);
     openssl_tickets_unlock();
+    if (!announces && store == NULL)
+        return;
     ERR_set_mark();
     if (store != NULL && session != NULL && (copy = clients_copy(session)) != NULL)
         openssl_tickets_keep(ssl, store, copy);

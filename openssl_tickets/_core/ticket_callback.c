@@ -275,6 +275,7 @@ static int has_other_hash(const SSL *ssl, const SSL_SESSION *session)
     const SSL_CIPHER *before = SSL_SESSION_get0_cipher(session);
 
     return !openssl_tickets_before_tls13(ssl) && chosen != NULL && before != NULL
+           && SSL_CIPHER_get_id(chosen) != SSL_CIPHER_get_id(before) /* looking up hashes is slow */
            && SSL_CIPHER_get_handshake_digest(chosen) != SSL_CIPHER_get_handshake_digest(before);
 }
 
