@@ -26,8 +26,9 @@ _SECTIONS = {
     ),
     "counts": (
         "How many tickets",
-        "num_tickets is set to a number, or left alone (default). The page counts the tickets of "
-        "the event. Those after requests and certificates come on top of the handshake's.",
+        "num_tickets is set to a number, or not set (default). The page counts the tickets of the "
+        "event. Tickets after requests and certificates come in addition to those of the "
+        "handshake.",
     ),
 }
 
@@ -69,7 +70,7 @@ def _header(results: Sequence[Seen]) -> str:
     lines = [
         "# Conformance",
         "",
-        "The command below writes this page from what it sees; do not edit it. "
+        "The command below writes this page from its results, so do not edit it. "
         "`tests/conformance/table.toml` has the expected result of each row, with the sentence of "
         "the manual.",
         "",
@@ -80,7 +81,7 @@ def _header(results: Sequence[Seen]) -> str:
         f"| `openssl` program | {' '.join(program.stdout.split()[:5])} |",
         f"| Python | {platform.python_implementation()} {platform.python_version()} |",
         f"| pyOpenSSL | {importlib.metadata.version('pyOpenSSL')} |",
-        f"| rows | {len(can)}, and {len(cannot)} of what cannot occur |",
+        f"| rows | {len(can)}, and {len(cannot)} for what cannot occur |",
         f"| combinations | {_total(can)}, and {_total(cannot)} that cannot occur |",
     ]
     if left_out := sum(seen.left_out for seen in results):
@@ -92,17 +93,18 @@ def _header(results: Sequence[Seen]) -> str:
     lines.append(f"| deviations | {len(deviations)} |")
     lines += [
         "",
-        "Each combination belongs to one row. Each runs in memory, with a server and a client of "
+        "Each combination belongs to one row. It runs in memory, with a server and a client of "
         "pyOpenSSL (the drop-in) and of the standard `ssl`. Some combinations of each row also run "
-        "over loopback with the real `openssl s_client` as the client. Some without callbacks also "
-        "run with the real `openssl s_server`, which does not use this package. All must "
-        "see the expected result. The columns count the combinations that did.",
+        "over loopback, with the real `openssl s_client` as the client. Some combinations without "
+        "callbacks also run with the real `openssl s_server`, which does not use this package. All "
+        "of them must have the expected result. The columns count the combinations that had it.",
         "",
-        "Every combination also checks that callbacks run only if they are set, that decrypt has a "
-        "session and application data exactly if the status is SUCCESS or SUCCESS_RENEW, that both "
-        "sides agree on whether the session was resumed, and that OpenSSL's error queue is empty.",
+        "Every combination also checks these rules. Callbacks run only if they are set. decrypt "
+        "gets a session and application data only if the status is SUCCESS or SUCCESS_RENEW, and "
+        "then always. Both sides agree on whether the session was resumed. OpenSSL's error queue "
+        "is empty.",
         "",
-        "`generate: 2` says how often generate ran, and `decrypt` lists the statuses that it saw. "
+        "`generate: 2` says how often generate ran, and `decrypt` lists the statuses that it got. "
         "`ValueError` and `Error` are the exceptions that the program gets.",
     ]
     if deviations:

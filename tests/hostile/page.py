@@ -1,4 +1,6 @@
-"""The page with the figures: each command writes its own part of it."""
+"""The page with the figures. Each command writes its own part."""
+
+# ruff: noqa: E501 (the lines of the page)
 
 from __future__ import annotations
 
@@ -9,30 +11,29 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence" / "hostile_inpu
 
 _START = """# Hostile input
 
-What was sent to servers with this package, and how it ended: `python tests/hostile --write` and
-`python tests/fuzz/run.py --write` write the two parts below. Nothing was resumed that should not
-be, and no case ended in a crash or a hang.
+These tests send hostile input to servers that use this package. `python tests/hostile --write` and
+`python tests/fuzz/run.py --write` write the two parts below. No ticket was resumed that should not be, and
+no case crashed or hung.
 
-What is good to know of libssl there:
+What we learned about libssl:
 
-- A ticket that is not the server's own costs the client a full handshake, and no alert. `decrypt`
-  is asked with NO_DECRYPT, and `key_name` is the first 16 bytes of whatever came.
-- A genuine ticket is no proof of who offers it: `decrypt` is asked ahead of the proof, which is the
-  binder in TLS 1.3 and the Finished message in TLS 1.2. Whoever has not the secret gets no further.
-  So what a policy notes down in `decrypt`, that a ticket has been used say, a thief of tickets can
-  bring about.
-- A genuine ticket is resumed as often as it comes, where the policy does not say otherwise.
-  `single_use` in `tests/hostile/servers.py` is such a policy.
-- A ticket of the other version of TLS is shown to `decrypt` with SUCCESS or SUCCESS_RENEW, and is
-  not resumed. A good ticket behind it is not looked at.
-- Of several tickets in a hello `decrypt` is asked about each until it takes one: with tickets of a
-  single byte more than a thousand times for one hello.
-- Random bytes in the place of a first record get no alert: the other side does not speak TLS.
+- **A forged or foreign ticket costs the client a full handshake**, and no alert. `decrypt` gets NO_DECRYPT, and
+  `key_name` is the first 16 bytes of the ticket.
+- **A genuine ticket does not prove who offers it.** libssl calls `decrypt` before it checks the proof: the
+  binder in TLS 1.3, the Finished message in TLS 1.2. A thief without the secret gets no further. But if your
+  `decrypt` records that a ticket was used, a thief can cause such a record.
+- **A genuine ticket is resumed each time it comes**, unless your policy refuses it. `single_use` in
+  `tests/hostile/servers.py` is such a policy.
+- **A ticket of the other TLS version** reaches `decrypt` with SUCCESS or SUCCESS_RENEW, and is not resumed.
+  libssl does not look at a good ticket that comes after it in the same hello.
+- **If a hello has several tickets**, libssl calls `decrypt` for each until one is accepted. With tickets of one
+  byte, that is more than a thousand calls for one hello.
+- **If the first record is random bytes**, the server sends no alert, because the other side does not speak TLS.
 """
 
 
 def write(part: str, text: str) -> None:
-    """Puts *text* in the place of the *part* of that name, or behind what there is."""
+    """Replaces the *part* of the page with *text*, or adds it at the end."""
     page = PAGE.read_text() if PAGE.exists() else _START
     marked = f"<!-- {part} -->\n{text.strip()}\n<!-- /{part} -->\n"
     found = re.search(f"<!-- {part} -->\n.*?<!-- /{part} -->\n", page, re.DOTALL)

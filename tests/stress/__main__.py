@@ -44,18 +44,19 @@ KINDS = {
         resumptions.parts,
         resumptions.run,
         100_000,
-        "Each resumption offers the ticket of the one before, and its callbacks read and write 32 "
-        "bytes. Growth is that of the resident memory after the first thousand; it may be 1 MB at "
-        "most. The heap is what malloc has given out after a garbage collection.",
+        "Each resumption offers the ticket of the one before, and its callbacks read and write "
+        "32 bytes. Growth means how much the resident memory grew after the first thousand "
+        "resumptions; the limit is 1 MB. The heap is the memory that malloc has handed out, "
+        "measured after a garbage collection.",
     ),
     "refusals": Kind(
         "Refusals",
         refusals.parts,
         refusals.run,
         10_000,
-        "An exception ends each handshake, and `do_handshake` raises it. If `decrypt` raises it, "
-        "libssl before May 2026 leaks the ticket's session, as it does if a callback in C aborts. "
-        "So the difference between the two counts.",
+        "An exception ends each handshake, and `do_handshake` raises it. If `decrypt` raises "
+        "it, libssl before May 2026 leaks the ticket's session. It leaks the same if a "
+        "callback in C aborts, so only the difference between the two matters.",
     ),
     "contexts": Kind(
         "Contexts",
@@ -103,7 +104,7 @@ def main() -> int:
                     print(f"{name}, {part}: {outcome.failures or 'good'}", file=sys.stderr)
             if rows:
                 said.append(section(KINDS[name], rows))
-    said.append("\n".join(f"- **Broken**: {each}" for each in failures) or "All bounds are kept.")
+    said.append("\n".join(f"- **Broken**: {each}" for each in failures) or "All limits were kept.")
     text = "\n\n".join(said) + "\n"
     print(text)
     if options.write is not None:

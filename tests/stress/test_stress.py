@@ -37,7 +37,7 @@ def test_small(kind: str, part: str, count: int) -> None:
         timeout=processes.TIMEOUT,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith("All bounds are kept.\n\n")
+    assert result.stdout.endswith("All limits were kept.\n\n")
     assert f"| {part.split()[0]} | {part.split()[1]} |" in result.stdout
 
 
