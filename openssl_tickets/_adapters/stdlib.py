@@ -145,8 +145,8 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
     sslobj = _object_at(app_data)
     connection = sslobj.owner
-    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket. (hasattr is
-    # slow if there is no such attribute.)
+    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket. The set of
+    # kinds avoids hasattr, which is slow if there is no such attribute.
     if type(connection) not in _plain_kinds and hasattr(type(connection), "_sslsock"):
         connection = connection._sslsock()
         if getattr(connection, "_sslobj", None) is not sslobj:
