@@ -20,6 +20,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,11 @@ class Server:
         self.revoked.write_text("".join(f"{client.identity}\n" for client in clients))
 
 
+def reported(output: list[str]) -> int:
+    """Returns how many exceptions an example has reported."""
+    return "".join(output).count("\nFileNotFoundError: ")
+
+
 @contextlib.contextmanager
 def running(
     program: str,
@@ -117,6 +123,10 @@ def running(
             found = re.search(r"unning on https://127\.0\.0\.1:(\d+)", "".join(output))
             assert found, output
             yield Server(program, int(found[1]), revoked)
+            # A thread may still be at its report, and would end with the program.
+            end = time.monotonic() + tls.TIMEOUT
+            while reported(output) < reports and time.monotonic() < end:
+                time.sleep(0.05)
             process.send_signal(end_with)
             process.wait(tls.TIMEOUT)
         finally:
@@ -126,7 +136,7 @@ def running(
     by_signal = program == "uvicorn_server" and end_with == signal.SIGTERM
     assert process.returncode == (-end_with if by_signal else 0), output
     if reports:
-        assert "".join(output).count("\nFileNotFoundError: ") == reports, output
+        assert reported(output) == reports, output
     else:
         assert not re.search("Traceback|Exception|Error|Warning", "".join(output)), output
 
