@@ -38,9 +38,10 @@ def to_ssl_ctx(context: object) -> SSLContext:
         ValueError: *context* was never initialised.
         LibraryMismatchError: *context* belongs to another libssl.
     """
-    if pyopenssl.is_context(context):
-        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connection_of())
-    if stdlib.is_context(context):
+    library = _library_of("is_context", context)
+    if library is pyopenssl:
+        return SSLContext(pyopenssl.to_ssl_ctx(context), pyopenssl.connection_of(context))
+    if library is stdlib:
         return SSLContext(stdlib.to_ssl_ctx(context), stdlib.connection_of)
     raise TypeError(
         f"expected an OpenSSL.SSL.Context or an ssl.SSLContext, not {_described(context)}"
@@ -56,9 +57,10 @@ def to_ssl(connection: object) -> Pointer[SSL]:
         ValueError: *connection* was never initialised, or there is no TLS on it.
         LibraryMismatchError: *connection* belongs to another libssl.
     """
-    if pyopenssl.is_connection(connection):
+    library = _library_of("is_connection", connection)
+    if library is pyopenssl:
         return pyopenssl.to_ssl(connection)
-    if stdlib.is_connection(connection):
+    if library is stdlib:
         return stdlib.to_ssl(connection)
     raise TypeError(
         "expected an OpenSSL.SSL.Connection, an ssl.SSLSocket or an ssl.SSLObject, not "
@@ -68,7 +70,7 @@ def to_ssl(connection: object) -> Pointer[SSL]:
 
 def is_session(value: object) -> bool:
     """Whether *value* is a session of pyOpenSSL or ``ssl``."""
-    return pyopenssl.is_session(value) or stdlib.is_session(value)
+    return _library_of("is_session", value) is not None
 
 
 def to_ssl_session(session: object) -> Pointer[SSL_SESSION]:
@@ -79,7 +81,7 @@ def to_ssl_session(session: object) -> Pointer[SSL_SESSION]:
         ValueError: *session* was never initialised.
         LibraryMismatchError: *session* belongs to another libssl.
     """
-    if pyopenssl.is_session(session):
+    if _library_of("is_session", session) is pyopenssl:
         return pyopenssl.to_ssl_session(session)
     return stdlib.to_ssl_session(session)
 
@@ -91,12 +93,12 @@ def is_context(context_or_connection: object) -> bool:
     Raises:
         TypeError: *context_or_connection* is neither.
     """
-    if pyopenssl.is_context(context_or_connection) or stdlib.is_context(context_or_connection):
-        return True
-    if pyopenssl.is_connection(context_or_connection) or stdlib.is_connection(
-        context_or_connection
-    ):
-        return False
+    for look in (False, True):
+        for library in (pyopenssl, stdlib):
+            if library.is_context(context_or_connection, look):
+                return True
+            if library.is_connection(context_or_connection, look):
+                return False
     raise TypeError(
         "expected a context or a connection of OpenSSL.SSL or of ssl (Context, Connection, "
         "SSLContext, SSLSocket, SSLObject), not "
@@ -112,14 +114,14 @@ def chain_info_callback(context: object, first: Callable[[Any, int, int], None])
         Whether the program has an info callback now. If it has none, libssl's slot for it is free
         until the program sets one.
     """
-    return pyopenssl.is_context(context) and pyopenssl.chain_info_callback(context, first)
+    is_of_pyopenssl = _library_of("is_context", context) is pyopenssl
+    return is_of_pyopenssl and pyopenssl.chain_info_callback(context, first)
 
 
 def server_name_of(connection: object) -> str | None:
     """Returns the ``server_hostname`` of a connection of ``ssl``, or None if there is none."""
-    name = (
-        getattr(connection, "server_hostname", None) if stdlib.is_connection(connection) else None
-    )
+    is_of_ssl = _library_of("is_connection", connection) is stdlib
+    name = getattr(connection, "server_hostname", None) if is_of_ssl else None
     return str(name) if name else None
 
 
@@ -133,9 +135,22 @@ def verify_callback_of(connection: object, address: int) -> object | None:
         connection: a connection of pyOpenSSL or ``ssl``.
         address: the address of the verify callback's C code.
     """
-    if pyopenssl.is_connection(connection):
+    if _library_of("is_connection", connection) is pyopenssl:
         return pyopenssl.verify_callback_of(connection)
     return stdlib.verify_callback_at(address)
+
+
+def _library_of(kind: str, value: object) -> Any:
+    """
+    Returns the module here of the library that *value* is of, or None.
+
+    It first asks both whether they have seen the library of *value* before.
+    """
+    for look in (False, True):
+        for library in (pyopenssl, stdlib):
+            if getattr(library, kind)(value, look):
+                return library
+    return None
 
 
 def _described(value: object) -> str:

@@ -21,19 +21,28 @@ from openssl_tickets._native.shared_object import file_of, our_libssl
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
+# The OpenSSL.SSL whose objects were seen last. sys.modules is read only for objects that are not of
+# this one: in a free-threaded Python, a forked child may wait for its lock for ever.
+_seen_module: Any = None
+
 # The pyOpenSSL binding that was proved to use our libssl. It is kept as an object, so that a second
 # copy of pyOpenSSL, or a replaced binding, needs a proof of its own.
 _proved_lib: object = None
 
 
-def is_context(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Context``. It does not import pyOpenSSL."""
-    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Context", ()))
+def is_context(value: object, look: bool = True) -> bool:
+    """
+    Whether *value* is a pyOpenSSL ``Context``. It does not import pyOpenSSL.
+
+    Without *look* it does not look at ``sys.modules``, and knows only objects of a module that it
+    has seen.
+    """
+    return _module_of(value, "Context", look) is not None
 
 
-def is_connection(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Connection``. It does not import pyOpenSSL."""
-    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Connection", ()))
+def is_connection(value: object, look: bool = True) -> bool:
+    """Whether *value* is a pyOpenSSL ``Connection``. *look* is as above."""
+    return _module_of(value, "Connection", look) is not None
 
 
 def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
@@ -44,7 +53,7 @@ def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
         ValueError: ``Context.__init__`` has not run.
         LibraryMismatchError: pyOpenSSL uses another libssl.
     """
-    return ffi.cast("SSL_CTX *", _proved_pointer(context, "_context", "SSL_CTX *"))
+    return ffi.cast("SSL_CTX *", _proved_pointer(context, "Context", "_context", "SSL_CTX *"))
 
 
 def to_ssl(connection: Any) -> Pointer[SSL]:
@@ -55,12 +64,12 @@ def to_ssl(connection: Any) -> Pointer[SSL]:
         ValueError: ``Connection.__init__`` has not run.
         LibraryMismatchError: pyOpenSSL uses another libssl.
     """
-    return ffi.cast("SSL *", _proved_pointer(connection, "_ssl", "SSL *"))
+    return ffi.cast("SSL *", _proved_pointer(connection, "Connection", "_ssl", "SSL *"))
 
 
-def is_session(value: object) -> bool:
-    """Whether *value* is a pyOpenSSL ``Session``. It does not import pyOpenSSL."""
-    return isinstance(value, getattr(sys.modules.get("OpenSSL.SSL"), "Session", ()))
+def is_session(value: object, look: bool = True) -> bool:
+    """Whether *value* is a pyOpenSSL ``Session``. *look* is as above."""
+    return _module_of(value, "Session", look) is not None
 
 
 def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
@@ -72,17 +81,18 @@ def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
         ValueError: the session does not come from a connection.
         LibraryMismatchError: pyOpenSSL uses another libssl.
     """
-    return ffi.cast("SSL_SESSION *", _proved_pointer(session, "_session", "SSL_SESSION *"))
+    pointer = _proved_pointer(session, "Session", "_session", "SSL_SESSION *")
+    return ffi.cast("SSL_SESSION *", pointer)
 
 
-def connection_of() -> Callable[[Pointer[SSL], int], Any]:
+def connection_of(context: Any) -> Callable[[Pointer[SSL], int], Any]:
     """
-    Returns a function that finds the ``Connection`` of an ``SSL *`` in a callback.
+    Returns a function that finds the ``Connection`` of an ``SSL *`` of *context* in a callback.
 
     It reads the dictionary inside pyOpenSSL's WeakValueDictionary. Pointers hash and compare by
     their address, also if they come from different ffi objects.
     """
-    references = sys.modules["OpenSSL.SSL"].Connection._reverse_mapping.data
+    references = _module_of(context, "Context").Connection._reverse_mapping.data
 
     def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
         return references[ssl]()
@@ -140,16 +150,20 @@ def is_our_libssl(binding_lib: Any) -> bool:
     )
 
 
-def prove_same_libssl() -> None:
+def prove_same_libssl(module: Any = None) -> None:
     """
-    Checks that the imported pyOpenSSL calls the libssl that this package is linked to.
+    Checks that pyOpenSSL calls the libssl that this package is linked to.
+
+    Args:
+        module: the ``OpenSSL.SSL`` of the objects; None: the one that is imported.
 
     Raises:
         LibraryMismatchError: pyOpenSSL uses another libssl.
     """
     global _proved_lib
     # OpenSSL.SSL makes its objects with its own `_lib`. It takes that from OpenSSL._util.
-    module = sys.modules.get("OpenSSL.SSL")
+    if module is None:
+        module = sys.modules.get("OpenSSL.SSL")
     if module is not None and hasattr(module, "_lib"):
         their_lib, their_ffi = module._lib, module._ffi
     else:
@@ -170,17 +184,31 @@ def prove_same_libssl() -> None:
     _proved_lib = their_lib
 
 
-def _proved_pointer(owner: Any, attribute: str, c_type: str) -> Pointer[Any]:
-    prove_same_libssl()
+def _module_of(value: object, name: str, look: bool = True) -> Any:
+    """Returns the ``OpenSSL.SSL`` whose class *name* *value* is of, or None."""
+    global _seen_module
+    seen = _seen_module
+    if isinstance(value, getattr(seen, name, ())):
+        return seen
+    imported = sys.modules.get("OpenSSL.SSL") if look else None
+    if not isinstance(value, getattr(imported, name, ())):
+        return None
+    _seen_module = imported
+    return imported
+
+
+def _proved_pointer(owner: Any, name: str, attribute: str, c_type: str) -> Pointer[Any]:
+    module = _module_of(owner, name)
+    prove_same_libssl(module)
     # vars(), because a Connection looks up unknown attributes on its socket.
-    pointer = vars(owner).get(attribute)
-    if not isinstance(pointer, ffi.CData) or not pointer or _type_of(pointer) != c_type:
+    pointer: Any = vars(owner).get(attribute)
+    if (
+        not isinstance(pointer, ffi.CData)
+        or not pointer
+        or module._ffi.typeof(pointer).cname != c_type
+    ):
         raise ValueError(
             f"this {type(owner).__qualname__} holds no {c_type}: its __init__ has not run to the "
             "end (call super().__init__() first in a subclass)"
         )
     return pointer
-
-
-def _type_of(pointer: Pointer[Any]) -> str:
-    return str(sys.modules["OpenSSL.SSL"]._ffi.typeof(pointer).cname)

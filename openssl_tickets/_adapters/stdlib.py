@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _HEADER = object.__basicsize__  # bytes
 _POINTER = ffi.sizeof("void *")
 
+# The _ssl module whose objects were seen last. sys.modules is read only for objects that are not of
+# this one: in a free-threaded Python, a forked child may wait for its lock for ever.
+_seen_module: Any = None
+
 # The _ssl module that was proved. It is kept as an object, so that a module that replaces it needs
 # a proof of its own.
 _proved_module: object = None
@@ -38,24 +42,30 @@ _proved_module: object = None
 _plain_kinds: tuple[type, ...] = ()
 
 
-def is_context(value: object) -> bool:
-    """Whether *value* is an ``ssl.SSLContext``. It does not import ``ssl``."""
-    return _is(value, getattr(sys.modules.get("_ssl"), "_SSLContext", ()))
-
-
-def is_connection(value: object) -> bool:
+def is_context(value: object, look: bool = True) -> bool:
     """
-    Whether *value* is a connection of ``ssl``. It imports nothing.
+    Whether *value* is an ``ssl.SSLContext``. It does not import ``ssl``.
+
+    Without *look* it does not look at ``sys.modules``, and knows only objects of a module that it
+    has seen.
+    """
+    return _module_of(value, "_SSLContext", look) is not None
+
+
+def is_connection(value: object, look: bool = True) -> bool:
+    """
+    Whether *value* is a connection of ``ssl``. It imports nothing. *look* is as above.
 
     That is an ``ssl.SSLSocket`` or ``ssl.SSLObject``, an object that has one inside, or the
     ``_ssl._SSLSocket`` that callbacks get for a connection that was made without these classes.
     """
-    for name in ("ssl", "gevent.ssl"):
-        if isinstance(value, getattr(sys.modules.get(name), "SSLSocket", ())):
-            return True
-    if isinstance(value, getattr(sys.modules.get("ssl"), "SSLObject", ())):
+    if _sslobj_of(value, look) is not None:
         return True
-    return _sslobj_of(value) is not None
+    # There is no TLS on it, so only its class can tell.
+    classes = ("ssl", "SSLSocket"), ("ssl", "SSLObject"), ("gevent.ssl", "SSLSocket")
+    return look and any(
+        isinstance(value, getattr(sys.modules.get(module), name, ())) for module, name in classes
+    )
 
 
 def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
@@ -66,7 +76,7 @@ def to_ssl_ctx(context: Any) -> Pointer[SSL_CTX]:
         LibraryMismatchError: ``ssl`` uses another libssl.
         RuntimeError: this CPython's objects do not have the known layout.
     """
-    prove_same_libssl()
+    prove_same_libssl(_module_of(context, "_SSLContext"))
     return ffi.cast("SSL_CTX *", _fields(context)[0])
 
 
@@ -82,8 +92,8 @@ def to_ssl(connection: Any) -> Pointer[SSL]:
         LibraryMismatchError: ``ssl`` uses another libssl.
         RuntimeError: this CPython's objects do not have the known layout.
     """
-    prove_same_libssl()
     sslobj = _sslobj_of(connection)
+    prove_same_libssl(_module_of(sslobj, "_SSLSocket"))
     if sslobj is None:
         raise ValueError(
             f"there is no TLS on this {type(connection).__qualname__}: it is not connected yet, "
@@ -94,9 +104,9 @@ def to_ssl(connection: Any) -> Pointer[SSL]:
     return ffi.gc(ffi.cast("SSL *", _fields(sslobj)[1]), lambda _: sslobj)
 
 
-def is_session(value: object) -> bool:
-    """Whether *value* is an ``ssl.SSLSession``. It does not import ``ssl``."""
-    return _is(value, getattr(sys.modules.get("_ssl"), "SSLSession", ()))
+def is_session(value: object, look: bool = True) -> bool:
+    """Whether *value* is an ``ssl.SSLSession``. It does not import ``ssl``. *look* is as above."""
+    return _module_of(value, "SSLSession", look) is not None
 
 
 def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
@@ -107,7 +117,7 @@ def to_ssl_session(session: Any) -> Pointer[SSL_SESSION]:
         LibraryMismatchError: ``ssl`` uses another libssl.
         RuntimeError: this CPython's objects do not have the known layout.
     """
-    prove_same_libssl()
+    prove_same_libssl(_module_of(session, "SSLSession"))
     pointer = ffi.cast("SSL_SESSION *", _fields(session)[0])
     length = ffi.new("unsigned int *")
     # prove_same_libssl() has no session to check, because there is none before a handshake. So this
@@ -169,18 +179,22 @@ def verify_callback_at(address: int) -> str | None:
     return f"ssl of {platform.python_version()}"
 
 
-def prove_same_libssl() -> None:
+def prove_same_libssl(module: Any = None) -> None:
     """
     Checks that ``ssl`` calls our libssl, and that its objects have the known layout.
 
     It does this once for each imported ``_ssl``.
+
+    Args:
+        module: the ``_ssl`` of the objects; None: the one that is imported.
 
     Raises:
         LibraryMismatchError: ``ssl`` uses another libssl.
         RuntimeError: the objects do not have the known layout.
     """
     global _proved_module, _plain_kinds
-    module = sys.modules["_ssl"]
+    if module is None:
+        module = sys.modules["_ssl"]
     if module is _proved_module:
         return
     # There is no lock, because a lock would not survive a fork. Two threads may both do the proof.
@@ -255,7 +269,7 @@ def _num_tickets_agree(context: Any) -> bool:
     return bool(context.num_tickets == 5)
 
 
-def _sslobj_of(value: Any) -> Any:
+def _sslobj_of(value: Any, look: bool = True) -> Any:
     """
     Returns the ``_ssl._SSLSocket`` in *value*, or None.
 
@@ -265,12 +279,24 @@ def _sslobj_of(value: Any) -> Any:
     for attribute in ("_ssl_object", "_sslobj"):
         # __dict__, because a closed socket of gevent raises an OSError for an unknown attribute.
         value = getattr(value, "__dict__", {}).get(attribute, value)
-    return value if _is(value, getattr(sys.modules.get("_ssl"), "_SSLSocket", ())) else None
+    return value if _module_of(value, "_SSLSocket", look) is not None else None
 
 
-def _is(value: object, kind: Any) -> bool:
-    """Whether *value* has the layout of *kind*. isinstance() would trust its ``__class__``."""
-    return issubclass(type(value), kind)
+def _module_of(value: object, name: str, look: bool = True) -> Any:
+    """
+    Returns the ``_ssl`` whose class *name* is the layout of *value*, or None.
+
+    isinstance() would trust the ``__class__`` of *value*.
+    """
+    global _seen_module
+    kind, seen = type(value), _seen_module
+    if issubclass(kind, getattr(seen, name, ())):
+        return seen
+    imported = sys.modules.get("_ssl") if look else None
+    if not issubclass(kind, getattr(imported, name, ())):
+        return None
+    _seen_module = imported
+    return imported
 
 
 def _fields(value: object) -> Pointer[Pointer[void]]:

@@ -507,11 +507,14 @@ def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
 
     libssl: ``SSL_get1_session`` (OpenSSL 1.1.1).
     """
-    if is_session(connection):
-        session = to_ssl_session(connection)
-        lib.SSL_SESSION_up_ref(session)
-        return owned_session(session)
-    return session_of(to_ssl(connection))
+    try:
+        return session_of(to_ssl(connection))
+    except TypeError:
+        if not is_session(connection):
+            raise
+    session = to_ssl_session(connection)
+    lib.SSL_SESSION_up_ref(session)
+    return owned_session(session)
 
 
 def set_session(connection: TLSConnection, session: Session | ForeignSession) -> None:

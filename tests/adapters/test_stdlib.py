@@ -464,7 +464,7 @@ class TestProof:
                 context.num_tickets = 9
                 {spoil}
                 # Whatever it is taken for, it is to be looked at.
-                adapter.is_context = lambda value: isinstance(value, ssl.SSLContext)
+                adapter.is_context = lambda value, look: isinstance(value, ssl.SSLContext)
                 messages = refusals(context, RuntimeError)
                 numbers = [context.num_tickets, twin.num_tickets]
                 print(json.dumps([messages, numbers, adapter._proved_module is not None]))
@@ -490,6 +490,48 @@ class TestProof:
             openssl_tickets.get_num_tickets(context)
             adapter._prove_library = adapter._prove_layout = None
             print(json.dumps(openssl_tickets.get_num_tickets(context) == 2))
+            """
+        )
+
+    @pytest.mark.parametrize(
+        ("module", "make"),
+        [
+            ("_ssl", "ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)"),
+            ("OpenSSL.SSL", "SSL.Context(SSL.TLS_METHOD)"),
+        ],
+    )
+    @pytest.mark.needs_ssl
+    def test_remembered(self, module: str, make: str) -> None:
+        """After the first use of a library's objects, nothing is looked up in ``sys.modules``."""
+        assert run(
+            f"""
+            import ssl, sys
+            import openssl_tickets
+            from openssl_tickets import SSL
+            class Modules(dict):
+                def get(self, name, default=None):
+                    asked.append(name)
+                    return super().get(name, default)
+                __getitem__ = get
+            def use():
+                made = {make}
+                if "{module}" == "_ssl":
+                    connection = made.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+                else:
+                    connection = SSL.Connection(made)
+                    connection.set_accept_state()
+                asked.clear()
+                openssl_tickets.set_num_tickets(made, 3)
+                openssl_tickets.set_session_ticket_callback(made, lambda *_: None)
+                openssl_tickets.get_num_tickets(connection)
+                openssl_tickets.get_session(connection)
+                return list(asked)
+            asked, modules = [], sys.modules
+            use()
+            sys.modules = Modules(modules)
+            seen = use()
+            sys.modules = modules
+            print(json.dumps(seen == []))
             """
         )
 

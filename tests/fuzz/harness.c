@@ -202,6 +202,18 @@ void openssl_tickets_new_session(SSL *ssl, uintptr_t app_data, SSL_SESSION *sess
     examine(session);
 }
 
+/* No client here asks for sessions. */
+void openssl_tickets_offer(SSL *ssl, uintptr_t app_data, uintptr_t number, const char *server_name,
+                           uintptr_t verify_callback)
+{
+    (void)ssl, (void)app_data, (void)number, (void)server_name, (void)verify_callback;
+}
+
+void openssl_tickets_refused(SSL *ssl, uintptr_t app_data, SSL_SESSION *session, uintptr_t number)
+{
+    (void)ssl, (void)app_data, (void)session, (void)number;
+}
+
 /* The contexts: a server whose tickets have callbacks, one without, and clients. */
 static SSL_CTX *server_ctx[2], *client_ctx[2];
 static SSL_SESSION *kept[2];          /* of the clients, TLS 1.2 and 1.3 */
@@ -235,7 +247,7 @@ static void note_state(const SSL *ssl, int where, int ret)
 static void give_callbacks(SSL_CTX *ctx, int around_tickets)
 {
     must(openssl_tickets_number_of(ctx));
-    openssl_tickets_set_new_session(ctx, 1);
+    openssl_tickets_set_new_session(ctx, 1, 1);
     if (around_tickets)
         openssl_tickets_set_ticket_callback(ctx, 1, 1);
 }

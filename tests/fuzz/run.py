@@ -33,6 +33,8 @@ C_FILES = (
     "_core/session.c",
     "_core/ticket_callback.c",
     "_core/new_session.c",
+    "_core/session_stores.c",
+    "_core/client_sessions.c",
     "_core/session_lifetime.c",
     "_core/ticket_keys.c",
     "_core/ticket_stats.c",

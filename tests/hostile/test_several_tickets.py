@@ -84,12 +84,16 @@ def test_abort_ends_it(scene: Scene) -> None:
     assert statuses(reply) == [SUCCESS]
 
 
+# OpenSSL 3.0 says the one, 3.5 the other.
+WRONG_BINDER = {"alert illegal_parameter", "alert decrypt_error"}
+
+
 @pytest.mark.parametrize("before", [0, 1, 3])
 def test_wrong_binder(scene: Scene, before: int) -> None:
     """Without the ticket's secret there is no resumption."""
     stolen = Offer(scene.one.ticket)
     reply = scene.send(hellos.offering([*(stranger() for _ in range(before)), stolen, scene.two]))
-    assert (reply.outcome, reply.reused) == ("alert illegal_parameter", False)
+    assert (reply.outcome in WRONG_BINDER, reply.reused) == (True, False)
     assert statuses(reply) == [NO_DECRYPT] * before + [SUCCESS]
 
 
@@ -154,7 +158,7 @@ def test_more_binders_than_tickets(scene: Scene) -> None:
     reply = scene.send(hellos.offering([scene.one, scene.two], identities=1))
     assert (reply.outcome, reply.selected) == ("server hello", 0)
     reply = scene.send(hellos.offering([Offer(scene.one.ticket), scene.two], identities=1))
-    assert (reply.outcome, reply.reused) == ("alert illegal_parameter", False)
+    assert (reply.outcome in WRONG_BINDER, reply.reused) == (True, False)
 
 
 def test_the_bytes_of_a_ticket_in_the_hello(scene: Scene) -> None:
