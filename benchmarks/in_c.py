@@ -55,7 +55,7 @@ static int install(void *ctx)
     return SSL_CTX_set_session_ticket_cb(ctx, generate, decrypt, NULL);
 }
 
-/* For either side; a server with ca_file asks for a certificate. NULL for what there is not. */
+/* Makes a context for either side. With ca_file, a server asks for a certificate. */
 static void *new_context(const char *chain_file, const char *ca_file)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_method());
@@ -73,7 +73,7 @@ static void *new_context(const char *chain_file, const char *ca_file)
     return ctx;
 }
 
-/* Shakes hands until the client has its tickets; returns whether it went well. */
+/* Does a handshake until the client has its tickets. Returns whether it succeeded. */
 static int handshake(SSL *server, SSL *client, SSL_SESSION *session)
 {
     BIO *to_server = BIO_new(BIO_s_mem()), *to_client = BIO_new(BIO_s_mem());
@@ -114,7 +114,7 @@ static void *new_session(void *server_ctx, void *client_ctx)
     return session;
 }
 
-/* Returns the seconds that one handshake takes, in the mean; negative when one fails. */
+/* Returns the mean time of a handshake in seconds; negative if a handshake fails. */
 static double handshakes(void *server_ctx, void *client_ctx, void *session, int times)
 {
     struct timespec begin, end;
@@ -134,7 +134,7 @@ static double handshakes(void *server_ctx, void *client_ctx, void *session, int 
     return (end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) * 1e-9) / times;
 }
 
-/* Makes connections and keeps the servers for as long as the process lives. */
+/* Makes connections, and keeps the servers until the process ends. */
 static int hold(void *server_ctx, void *client_ctx, void *session, int times)
 {
     int i;

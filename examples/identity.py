@@ -122,6 +122,6 @@ def is_welcome(identity: str, revoked: Path) -> bool:
     Whether *identity* may come in. An empty identity may not.
 
     Raises:
-        OSError: the file of revoked identities cannot be read. So nobody comes in.
+        OSError: the file of revoked identities cannot be read. Then no client comes in.
     """
     return identity not in ["", *revoked.read_text().split()]

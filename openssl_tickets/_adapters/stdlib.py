@@ -155,8 +155,8 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
     """
     sslobj = _object_at(app_data)
     connection = sslobj.owner
-    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket. The set of
-    # kinds avoids hasattr, which is slow if there is no such attribute.
+    # gevent has a socket of its own here, with a weak reference to the user's SSLSocket. The check
+    # of _plain_kinds saves the call of hasattr, which is slow if the attribute is missing.
     if type(connection) not in _plain_kinds and hasattr(type(connection), "_sslsock"):
         connection = connection._sslsock()
         if getattr(connection, "_sslobj", None) is not sslobj:
@@ -167,10 +167,10 @@ def connection_of(ssl: Pointer[SSL], app_data: int) -> Any:
 
 def verify_callback_at(address: int) -> str | None:
     """
-    Returns a name for the verify callback at *address* if it is a part of ``_ssl``; None if not.
+    Returns a name for the verify callback at *address*, or None if it is not in ``_ssl``.
 
-    ``ssl`` lets nobody set one. Newer CPythons (seen in 3.14.10) have one of their own. It is the
-    same for all contexts, and refuses the public keys on a list.
+    A program cannot set a verify callback with ``ssl``. Newer CPythons (seen in 3.14.10) set their
+    own. It is the same for all contexts, and refuses the public keys on a list.
     """
     file = getattr(sys.modules["_ssl"], "__file__", None)
     init = shared_object.symbol_of(file, "PyInit__ssl") if file else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import os
 import re
 import sys
 
@@ -29,6 +30,12 @@ NO_LIBSSL = (
     "with its headers: pip install --no-binary openssl_tickets openssl_tickets"
 )
 
+NOT_BUILT = (
+    "openssl_tickets is not built in {folder}. If that is a copy of its source, Python takes it "
+    "instead of the installed package: start Python in another folder, or build the package in "
+    "place with pip install --editable"
+)
+
 # A free-threaded Python would load the compiled module, although its objects have another layout.
 if "t" in sys.abiflags:
     raise ImportError(FREE_THREADED, name="openssl_tickets")
@@ -43,6 +50,9 @@ try:
 except ImportError as error:
     if re.search(r"lib(ssl|crypto)\.(so|\d)|OPENSSL_3", str(error)):
         raise ImportError(NO_LIBSSL.format(error=error), name="openssl_tickets") from error
+    if error.name == "openssl_tickets._native._libssl" and isinstance(error, ModuleNotFoundError):
+        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        raise ImportError(NOT_BUILT.format(folder=folder), name="openssl_tickets") from error
     if "subinterpreters" not in str(error):
         raise
     raise ImportError(REFUSED, name="openssl_tickets") from error

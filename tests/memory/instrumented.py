@@ -68,7 +68,7 @@ def python_with(folder: Path, flags: str) -> Path:
     venv.create(folder / "venv", symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder / "venv" / "lib" / version / "site-packages"
-    # Behind the venv's own; a line adds a folder, and not what the .pth files in it name.
+    # These folders come after the venv's own. Python does not read the .pth files in them.
     inherited = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     inherited |= {path for path in sys.path if path.endswith("-packages")}
     (packages / "inherited.pth").write_text("".join(f"{path}\n" for path in sorted(inherited)))

@@ -315,6 +315,22 @@ def test_generation_of_the_headers(tmp_path: Path, major: str | None, generation
     assert build_ffi.openssl_generation({"include_dirs": [str(folder)]}) == min(generation, 4)
 
 
+def test_source_that_is_not_built(tmp_path: Path) -> None:
+    """If Python finds a copy of the source first, the import says so, and what to do."""
+    copy = tmp_path / "openssl_tickets"
+    shutil.copytree(build_ffi.PACKAGE, copy, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    ended = subprocess.run(
+        [sys.executable, "-c", "import openssl_tickets"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert f"ImportError: openssl_tickets is not built in {copy}." in ended.stderr
+    assert "start Python in another folder" in ended.stderr
+
+
 def test_failing_build_ends_with_the_message(tmp_path: Path) -> None:
     """The build itself, without a compiler, ends with the message and no traceback."""
     result = build(tmp_path, CC="no-such-compiler")

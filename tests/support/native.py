@@ -75,7 +75,7 @@ static void duplicate(void *ssl) { SSL_free(SSL_dup(ssl)); }
 
 static int clear(void *ssl) { return SSL_clear(ssl); }
 
-/* Of a client, and with its session offered again. */
+/* A client renegotiates, and offers its session again. */
 static int renegotiate(void *ssl) { return SSL_renegotiate_abbreviated(ssl); }
 
 static void set_session_cache_mode(void *ctx, long mode)
@@ -96,7 +96,10 @@ static void flush_sessions(void *ctx, long seconds_from_now)
 #endif
 }
 
-/* Sets the mode between the client hello callback and the look into the cache, as a thread may. */
+/*
+ * Sets the mode after the client hello callback, and before libssl looks into the cache. Another
+ * thread could do so.
+ */
 static int (*security)(const SSL *, const SSL_CTX *, int, int, int, void *, void *) = NULL;
 
 static int open_cache(const SSL *ssl, const SSL_CTX *ctx, int op, int bits, int nid, void *other,
@@ -112,12 +115,12 @@ static void open_cache_after_hello(void *ctx)
     SSL_CTX_set_security_callback(ctx, open_cache);
 }
 
-/* An external cache of one session, for whatever session id a client asks for. */
+/* An external cache with one session, which it returns for each session id. */
 static SSL_SESSION *external = NULL;
 
 static SSL_SESSION *find_external(SSL *ssl, const unsigned char *id, int len, int *copy)
 {
-    *copy = 1; /* libssl takes a reference of its own */
+    *copy = 1; /* libssl adds a reference */
     return external;
 }
 static void set_external_session(void *ctx, void *session)
@@ -138,7 +141,7 @@ static int has_info_callback(void *ctx) { return SSL_CTX_get_info_callback(ctx) 
 static unsigned char key_name[16] = "tests' only key";
 static unsigned char secret[32] = "no secret at all";
 
-/* What is answered for each SSL_CTX: each of the two from -1 to 2, as one number above 0. */
+/* The two answers of each SSL_CTX, each from -1 to 2, as one number above 0. */
 static int answers_index = -1;
 static CRYPTO_ONCE answers_once = CRYPTO_ONCE_STATIC_INIT;
 
