@@ -14,7 +14,6 @@ This holds for CPython 3.8 to 3.14. The module checks it before it uses it.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +26,7 @@ from openssl_tickets._native.library import OPENSSL_VERSION
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer, void
 
+_PYTHON_VERSION = sys.version.split()[0]  # of platform, which takes a millisecond to import
 _HEADER = object.__basicsize__  # bytes
 _POINTER = ffi.sizeof("void *")
 
@@ -176,7 +176,7 @@ def verify_callback_at(address: int) -> str | None:
     init = shared_object.symbol_of(file, "PyInit__ssl") if file else None
     if init is None or shared_object.file_of(init) != shared_object.file_of(address):
         return None
-    return f"ssl of {platform.python_version()}"
+    return f"ssl of {_PYTHON_VERSION}"
 
 
 def prove_same_libssl(module: Any = None) -> None:
@@ -254,9 +254,9 @@ def _prove_layout(module: Any) -> None:
 
 def _raise_unknown_layout() -> NoReturn:
     raise RuntimeError(
-        f"the ssl objects of this Python ({platform.python_implementation()} "
-        f"{platform.python_version()}) are not as openssl_tickets knows them, so nothing was done "
-        "to them. Please report this, with what `python -m openssl_tickets doctor` prints."
+        f"the ssl objects of this Python ({sys.implementation.name} {_PYTHON_VERSION}) are not as "
+        "openssl_tickets knows them, so nothing was done to them. Please report this, with what "
+        "`python -m openssl_tickets doctor` prints."
     )
 
 

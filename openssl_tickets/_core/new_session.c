@@ -82,13 +82,14 @@ static int new_session(SSL *ssl, SSL_SESSION *session)
 void openssl_tickets_set_new_session(SSL_CTX *ctx, int is_wanted, int announces)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
-    long mode = SSL_CTX_get_session_cache_mode(ctx);
+    long mode;
 
     if (slot == NULL)
         return;
     openssl_tickets_lock();
     slot->announces = announces;
     if (is_wanted) {
+        mode = SSL_CTX_get_session_cache_mode(ctx);
         if (!(mode & (SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE))) {
             slot->stores_nothing = 1;
             mode |= SSL_SESS_CACHE_NO_INTERNAL_STORE;

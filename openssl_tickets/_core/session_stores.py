@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 from openssl_tickets._core.integers import checked
@@ -230,6 +229,7 @@ class FileSessionStore:
     def _transaction(self) -> Iterator[Any]:
         """Runs a transaction while nobody else reads or writes. Deleted data is overwritten."""
         import sqlite3
+        from pathlib import Path
 
         # Each transaction opens its own connection: threads must not share one, and neither must a
         # parent and its forked child. If the file was deleted, mode=rw keeps sqlite3 from making a

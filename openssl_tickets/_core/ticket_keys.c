@@ -732,9 +732,12 @@ int openssl_tickets_use_keyring(SSL_CTX *ctx, openssl_tickets_keyring *keyring,
         return 0;
     if (keyring == NULL) {
         openssl_tickets_key *key;
-        int made;
+        int made, has_ring;
 
-        if (slot->keyring == NULL)
+        openssl_tickets_lock();
+        has_ring = slot->keyring != NULL;
+        openssl_tickets_unlock();
+        if (!has_ring)
             return 1;
         key = openssl_tickets_new_key(NULL, NULL, NULL, 32);
         own = openssl_tickets_new_keyring();

@@ -6,7 +6,6 @@ import re
 import sys
 import threading
 import types
-import warnings
 from typing import Any
 
 from openssl_tickets._adapters import pyopenssl
@@ -209,6 +208,8 @@ def _warn_if_untested(version: str) -> None:
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     oldest, newest = TESTED_PYOPENSSL
     if not oldest <= numbers <= newest:
+        import warnings
+
         warnings.warn(
             f"pyOpenSSL {version} has not been tested on the system's libssl, only {_TESTED} have: "
             "a function that it needs may not be bound. Please report what fails, or install one "
