@@ -39,7 +39,7 @@ _seen_module: Any = None
 _proved_module: object = None
 
 # The classes of ssl whose objects are connections themselves.
-_plain_kinds: tuple[type, ...] = ()
+_plain_kinds: tuple[type | None, ...] = ()
 
 
 def is_context(value: object, look: bool = True) -> bool:
@@ -200,11 +200,8 @@ def prove_same_libssl(module: Any = None) -> None:
     # There is no lock, because a lock would not survive a fork. Two threads may both do the proof.
     _prove_library(module)
     _prove_layout(module)
-    _plain_kinds = tuple(
-        getattr(sys.modules[name], kind)
-        for name, kind in (("ssl", "SSLSocket"), ("ssl", "SSLObject"))
-        if name in sys.modules
-    )
+    public = sys.modules.get("ssl")  # another thread may be in the middle of importing it
+    _plain_kinds = tuple(getattr(public, name, None) for name in ("SSLSocket", "SSLObject"))
     _proved_module = module
 
 
