@@ -415,16 +415,22 @@ def _read(file: str | os.PathLike[str] | None) -> bytes | None:
 
 
 def _verify_code(openssl: str, session: bytes, timeout: float) -> int | None:
-    """Returns the verify result that *session* holds. s_client prints none in a resumption."""
+    """
+    Returns the verify result that *session* holds, None if the program does not tell it. s_client
+    prints none in a resumption.
+    """
     command = [openssl, "sess_id", "-noout", "-text"]
-    shown = subprocess.run(
-        command,
-        input=session,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=timeout,
-        check=False,
-    ).stdout
+    try:
+        shown = subprocess.run(
+            command,
+            input=session,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     found = re.search(rb"^ *Verify return code: (\d{1,9}) ", shown, re.MULTILINE)
     return int(found[1]) if found else None
 

@@ -139,6 +139,31 @@ class TestTheRest:
         assert seen.exit_code == 0
         assert (resumed.verify_code, resumed.verify_error) == (seen.verify_code, seen.verify_error)
 
+    @pytest.mark.parametrize("how", ["exec sleep 60", 'rm "$0"; exec openssl "$@"'])
+    def test_no_verify_result(
+        self, s_server: Server, saved: Path, tmp_path: Path, how: str
+    ) -> None:
+        """A program that does not tell how a session was verified costs that, and nothing else."""
+        program = tmp_path / "openssl"
+        when = "sess_id" if "sleep" in how else "s_client"
+        program.write_text(f'#!/bin/sh\n[ "$1" != {when} ] || {{ {how}; }}\nexec openssl "$@"\n')
+        program.chmod(0o755)
+        options: Any = {"tls_version": "1.2", "extra_args": ["-no-CAfile", "-no-CApath"]}
+        with s_server() as port:
+            seen = run("127.0.0.1", port, sess_out=saved, tickets=1, **options)
+            resumed = run(
+                "127.0.0.1",
+                port,
+                sess_in=saved,
+                send=b"a\n",
+                wait_for=b"a",
+                program=program,
+                timeout=3,
+                **options,
+            )
+        assert resumed.reused
+        assert (seen.verify_code, resumed.verify_code) == (21, 1)  # 1: an unspecified error
+
     def test_server_name(self, python_server: Server) -> None:
         """The server is asked for the name that was given, and for none without one."""
         names: list[bytes | None] = []
