@@ -1,13 +1,14 @@
 /*
- * Clients that resume by themselves: when libssl begins a client's handshake, a session is offered;
- * if the server does not take it, it is forgotten.
+ * Clients that resume by themselves. When a client's handshake begins, it offers a session. If the
+ * server does not take the session, it is forgotten.
  *
- * The sessions of a MemorySessionStore are found here. Python is asked only if the program has a
- * store of its own, or to tell one verify callback from another, or for a server's address that
- * libssl does not know.
+ * The sessions of a MemorySessionStore are found in C. Python is called only if the program has
+ * another store, to tell one verify callback from another, or for a server name that libssl does not
+ * know.
  *
- * libssl tells of both through the info callback of the SSL_CTX. Each SSL_CTX has one, and a program
- * may have its own: ours is set only if there is none, and no pointer to another is ever called.
+ * libssl reports the beginning and the end of a handshake to the info callback of the SSL_CTX. An
+ * SSL_CTX has only one, and the program may have set its own. So ours is set only if there is none,
+ * and no pointer to another one is ever called.
  */
 #include <Python.h>
 #include <netdb.h>
@@ -23,32 +24,32 @@
 #define MAX_LIFETIME (7 * 86400) /* seconds, for which a client may keep a ticket (RFC 8446, 4.6.1) */
 #define TRIES 16                 /* sessions that are looked at for one handshake */
 
-/* What ssl verifies of a server, but for the anchors, as bytes to compare. */
+/* How a connection verifies its server, without the trust anchors, as bytes to compare. */
 typedef struct {
     unsigned char bytes[4096]; /* of a few hundred: a host name has at most 255 */
     size_t len;
 } settings;
 
 /*
- * One handshake of a client. A resumption verifies nothing anew, so a session is worth as much as
- * the handshake that it came from has verified: that is read as the handshake begins, when a session
- * is to be offered, and once more as it ends, when one is to be kept.
+ * One handshake of a client. A resumption verifies nothing, so a session is worth only what its
+ * first handshake verified. That is read twice: when the handshake begins and a session may be
+ * offered, and when it ends and sessions may be kept.
  *
- * Between the two only certificates may come to what is trusted, since libssl reads a folder of them
- * as it verifies. If anything else has changed, nobody can tell what was verified.
+ * Between the two, libssl may add certificates to the trust anchors, because it reads a folder of
+ * them while it verifies. If anything else changed, nobody can tell what was verified.
  */
 typedef struct {
-    char *key;                 /* of the store: server and verify callback, then the digests of */
+    char *key;                 /* in the store: server and verify callback, then the digests of */
     size_t server_len;         /* the settings and of the anchors, in hex */
-    SSL_verify_cb callback;    /* only compared */
+    SSL_verify_cb callback;    /* compared, never called */
     unsigned char *settings;
     size_t settings_len;
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
     SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
-    SSL_SESSION *stored;       /* a reference to what it is a copy of, if that is in the store */
+    SSL_SESSION *stored;       /* a reference to the session in the store that it is a copy of */
 } attempt;
 
-/* Of an SSL: its attempt, which it owns. */
+/* The index of an SSL's attempt. The SSL owns it. */
 static int attempt_index = -1;
 
 static void end_attempt(attempt *a)
@@ -85,7 +86,7 @@ static int add(EVP_MD_CTX *md, const void *data, size_t len)
 {
     uint64_t size = len;
 
-    /* With its length, so that no two lists of parts give the same bytes. */
+    /* The length comes first, so that two lists of parts never give the same bytes. */
     return EVP_DigestUpdate(md, &size, sizeof(size)) && EVP_DigestUpdate(md, data, len);
 }
 
@@ -109,7 +110,7 @@ static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
     return added;
 }
 
-/* Digests certificates and CRLs in the order of the store, which is sorted by libcrypto. */
+/* Digests certificates and CRLs, in the order in which libcrypto sorts them. */
 static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
 {
     EVP_MD_CTX *md = EVP_MD_CTX_new();
@@ -124,8 +125,9 @@ static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
 }
 
 /*
- * Digests what is trusted. The digest is kept: of 140 authorities it takes longer than a handshake.
- * Certificates and CRLs are only ever added to a store, so the same one with as many is the same.
+ * Digests the trust anchors. The digest is kept, because for 140 authorities it takes longer than a
+ * handshake. Certificates and CRLs can only be added to a store, so a store with as many as before
+ * has not changed.
  */
 static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigned char *digest)
 {
@@ -148,7 +150,7 @@ static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigne
         if (done && X509_STORE_up_ref(store)) {
             openssl_tickets_lock();
             old = kept->store;
-            /* With a reference, so that no other store can come to be at this address. */
+            /* The reference makes sure that no other store can get this address. */
             kept->store = store;
             kept->count = count;
             memcpy(kept->digest, digest, DIGEST_LEN);
@@ -166,7 +168,7 @@ static int append(settings *to, const void *data, size_t len)
 
     if (len > sizeof(to->bytes) - to->len - sizeof(size) || to->len > sizeof(to->bytes) / 2)
         return 0;
-    /* With its length, so that no two lists of parts give the same bytes. */
+    /* The length comes first, so that two lists of parts never give the same bytes. */
     memcpy(to->bytes + to->len, &size, sizeof(size));
     memcpy(to->bytes + to->len + sizeof(size), data, len);
     to->len += sizeof(size) + len;
@@ -178,7 +180,7 @@ static int append_text(settings *to, const char *text)
     return text != NULL ? append(to, text, strlen(text)) : append(to, "\xff", 1);
 }
 
-/* Appends what certificates are verified by. Purpose, trust, policies: 3.0 does not tell them. */
+/* Appends how certificates are verified. OpenSSL 3.0 does not tell purpose, trust and policies. */
 static int append_param(settings *to, X509_VERIFY_PARAM *param)
 {
     const int64_t numbers[] = {
@@ -209,7 +211,7 @@ static int append_certificate(settings *to, const X509 *certificate)
            && append(to, fingerprint, len);
 }
 
-/* Appends who the client says that it is, and with which certificates it shows it. */
+/* Appends the client's own certificate and its chain. */
 static int append_identity(settings *to, SSL *ssl)
 {
     X509 *certificate = SSL_get_certificate(ssl);
@@ -228,9 +230,9 @@ static int append_identity(settings *to, SSL *ssl)
 }
 
 /*
- * Reads all that ssl verifies of a server, and who it says that it is itself: the settings, and a
- * digest of the anchors. Returns 0 if it could not be done; nothing must be resumed then. The verify
- * callback is not in it: no two can be compared here.
+ * Reads how ssl verifies its server and which certificate it shows: the settings, and a digest of
+ * the trust anchors. The verify callback is not part of it. Returns 0 if that fails; then nothing may
+ * be resumed.
  */
 static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
 {
@@ -274,8 +276,8 @@ static size_t key_len_of(const attempt *a)
 }
 
 /*
- * Returns a new text "name:port", or "address:port" if there is no name; the port is left out if it
- * is not known. Returns NULL if nobody can tell who is on the other side.
+ * Returns a new string "name:port", or "address:port" if there is no name. If the port is not known,
+ * the string ends with the colon. Returns NULL if neither name nor address is known.
  */
 static char *name_server(SSL *ssl, const char *name)
 {
@@ -302,9 +304,9 @@ static char *name_server(SSL *ssl, const char *name)
 }
 
 /*
- * To be called as a handshake begins, before anything is offered, with the server's name or NULL,
- * and with what stands for the verify callback, or NULL if there is none. Returns the key; NULL if
- * nothing can be offered or kept.
+ * Call this when a handshake begins, before anything is offered. The name is the server's, or NULL.
+ * The verifier is the name of the verify callback, or NULL if there is none. Returns the key, or NULL
+ * if nothing can be offered or kept.
  */
 const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char *verifier)
 {
@@ -336,7 +338,7 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
     return a != NULL ? a->key : NULL;
 }
 
-/* Compares how ssl verifies now with how it did as its handshake began. */
+/* Compares how ssl verifies now with how it did when its handshake began. */
 static void settle(SSL *ssl, attempt *a)
 {
     settings now;
@@ -352,7 +354,7 @@ static void settle(SSL *ssl, attempt *a)
     }
 }
 
-/* Returns the key of the attempt that is under way, NULL if there is none. */
+/* Returns the key of the current attempt, or NULL if there is none. */
 const char *openssl_tickets_key_of_offer(SSL *ssl)
 {
     attempt *a = attempt_of(ssl);
@@ -360,7 +362,7 @@ const char *openssl_tickets_key_of_offer(SSL *ssl)
     return a != NULL ? a->key : NULL;
 }
 
-/* Returns the key to keep what has come to ssl, NULL if nobody can tell how it was verified. */
+/* Returns the key under which to keep a session that came to ssl. NULL if it must not be kept. */
 const char *openssl_tickets_key_to_keep(SSL *ssl)
 {
     attempt *a = attempt_of(ssl);
@@ -372,8 +374,8 @@ const char *openssl_tickets_key_to_keep(SSL *ssl)
 }
 
 /*
- * Returns how often a session may be offered: once (1), again and again (2), or never (0). A TLS 1.3
- * ticket without a lifetime is to be discarded at once (RFC 8446, 4.6.1).
+ * Returns how often a session may be offered: never (0), once (1), or again and again (2). A client
+ * must discard a TLS 1.3 ticket with a lifetime of 0 at once (RFC 8446, 4.6.1).
  */
 int openssl_tickets_uses_of(const SSL_SESSION *session)
 {
@@ -385,9 +387,9 @@ int openssl_tickets_uses_of(const SSL_SESSION *session)
 }
 
 /*
- * Whether a handshake with the session would come to the same as one without. libssl itself does not
- * ask: a server ends a handshake whose session has a cipher that the client does not offer; and a
- * certificate that nobody has verified, or whose time is over, is not looked at any more.
+ * Returns 1 if a handshake with the session ends like one without it. libssl does not check this. A
+ * server ends the handshake if the client does not offer the session's cipher. And a resumption does
+ * not notice that the server's certificate was never verified, or that it has expired since.
  */
 static int may_offer(SSL *ssl, SSL_SESSION *session)
 {
@@ -405,7 +407,7 @@ static int may_offer(SSL *ssl, SSL_SESSION *session)
     return 0;
 }
 
-/* Has a client that begins its handshake offer the session. Returns 0 if it does not. */
+/* Makes a client whose handshake begins offer the session. Returns 0 if it does not. */
 int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
 {
     attempt *a = attempt_of(ssl);
@@ -417,13 +419,13 @@ int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-/* Returns until when the server takes the session, in seconds since the Epoch. */
+/* Returns when the server stops taking the session, in seconds since the Epoch. */
 static long expires(const SSL_SESSION *session)
 {
     long timeout = SSL_SESSION_get_timeout(session), lifetime = timeout;
     unsigned long hint = SSL_SESSION_get_ticket_lifetime_hint(session);
 
-    /* In TLS 1.2 the server need not say for how long it takes a ticket. */
+    /* In TLS 1.2 the server need not state a lifetime. */
     if (hint != 0 && (timeout < 0 || hint < (unsigned long)timeout))
         lifetime = (long)hint;
     if (lifetime > MAX_LIFETIME)
@@ -431,7 +433,7 @@ static long expires(const SSL_SESSION *session)
     return (long)SSL_SESSION_get_time(session) + lifetime;
 }
 
-/* Has ssl offer a copy of what is in the store, if there is a session that may be offered. */
+/* Makes ssl offer a copy of a session in the store, if one may be offered. */
 static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
 {
     SSL_SESSION *session, *copy;
@@ -443,7 +445,7 @@ static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
             return;
         is_good = openssl_tickets_uses_of(session) && expires(session) > (long)time(NULL);
         if (is_good) {
-            /* libssl spoils a session whose connection is not closed in order. */
+            /* libssl spoils a session if its connection is not closed in order. */
             copy = openssl_tickets_copy_session(session);
             if (copy != NULL && openssl_tickets_offer_session(ssl, copy)) {
                 a->stored = session;
@@ -459,7 +461,7 @@ static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
     }
 }
 
-/* Returns a reference to the store of the slot; NULL if Python is to be asked. */
+/* Returns a reference to the store of the slot. NULL if Python has the sessions. */
 static openssl_tickets_store *store_of(const openssl_tickets_slot *slot)
 {
     openssl_tickets_store *store;
@@ -474,7 +476,7 @@ static openssl_tickets_store *store_of(const openssl_tickets_slot *slot)
 static uintptr_t known_callback = 0;
 static char known_verifier[64];
 
-/* Has C itself name the verify callback from now on. The first one in a process counts. */
+/* From now on C knows the name of this verify callback. Only the first call in a process counts. */
 void openssl_tickets_know_verify_callback(uintptr_t callback, const char *verifier)
 {
     openssl_tickets_lock();
@@ -485,7 +487,7 @@ void openssl_tickets_know_verify_callback(uintptr_t callback, const char *verifi
     openssl_tickets_unlock();
 }
 
-/* Copies the name of the verify callback, "" if there is none. Returns 0 if Python must name it. */
+/* Copies the name of the verify callback, or "" if there is none. Returns 0 if Python must name it. */
 static int name_verifier(uintptr_t callback, char *verifier)
 {
     int is_known;
@@ -521,7 +523,7 @@ static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
     openssl_tickets_release_store(store);
 }
 
-/* Has the store forget what the server has refused. In TLS 1.3 it is not in the store any more. */
+/* Removes a refused session from the store. A TLS 1.3 session is no longer in it. */
 static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *a,
                            SSL_SESSION *offered)
 {
@@ -552,14 +554,14 @@ static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a
         a->stored = NULL;
         settle(ssl, a);
     }
-    /* In TLS 1.2 libssl tells nobody of a new ticket that comes with a resumption. */
+    /* libssl does not report a new ticket that comes with a TLS 1.2 resumption. */
     if (offered != NULL && !failed && SSL_session_reused(ssl) && openssl_tickets_before_tls13(ssl)
         && SSL_get_session(ssl) != offered)
         openssl_tickets_announce(ssl, slot, SSL_get_session(ssl));
     SSL_SESSION_free(offered);
 }
 
-/* Puts what has come to a client into the store, if it may be offered later. */
+/* Puts a session that came to a client into the store, if it may be offered later. */
 void openssl_tickets_keep(SSL *ssl, openssl_tickets_store *store, SSL_SESSION *session)
 {
     int uses = openssl_tickets_uses_of(session);
@@ -573,7 +575,7 @@ void openssl_tickets_keep(SSL *ssl, openssl_tickets_store *store, SSL_SESSION *s
         openssl_tickets_put(store, a->key, key_len_of(a), session);
 }
 
-/* libssl's info callback; Python calls it too, from a program's own info callback. */
+/* The info callback for libssl. Python calls it too, from a program's own info callback. */
 void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
 {
     SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
@@ -587,15 +589,15 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
     ERR_set_mark();
     a = attempt_of(ssl);
     if (where & SSL_CB_HANDSHAKE_START) {
-        /* One before it is over, and so is what it has verified. */
+        /* An earlier handshake is over, and so is what it verified. */
         if (a != NULL && SSL_set_ex_data(ssl, attempt_index, NULL))
             end_attempt(a);
         openssl_tickets_lock();
         resumes = slot->resumes;
         openssl_tickets_unlock();
         /*
-         * What the program has set itself goes its own way, since nobody can tell what has been
-         * verified for it; the session of a renegotiation too.
+         * A session that the program set itself is left alone, because nobody can tell what was
+         * verified for it. The same is true for the session of a renegotiation.
          */
         if (resumes && SSL_get_session(ssl) == NULL)
             begin_handshake(ssl, slot);
@@ -608,9 +610,9 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
 }
 
 /*
- * Has clients of ctx, whose slot has been made, resume, or not any more: with the store, or with
- * Python's if it is NULL. If is_chained, the program's own info callback calls state_changed.
- * Returns 0, and does nothing, if the info callback is neither ours nor chained.
+ * Turns resuming on or off for the clients of ctx, whose slot the caller has made. The sessions are in
+ * the store; if that is NULL, Python has them. If is_chained, the program's own info callback calls
+ * state_changed. Returns 0 and does nothing if the info callback is neither ours nor chained.
  */
 int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store *store,
                                 int is_chained)
@@ -636,7 +638,7 @@ int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store
     return 1;
 }
 
-/* Whether no client can come of ctx. A context for both sides has another method. */
+/* Returns 1 if ctx is for servers only. A context for both sides has another method. */
 int openssl_tickets_is_server_only(SSL_CTX *ctx)
 {
     const SSL_METHOD *method = SSL_CTX_get_ssl_method(ctx);

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=SessionStore)
 
-_MANY = 2  # uses of a session, as C says
-_TRIES = 16  # sessions that are looked at for one handshake
+_MANY = 2  # what C calls a session that may be used again
+_TRIES = 16  # how many sessions one handshake looks at
 
 
 @overload
@@ -60,49 +60,51 @@ def resume_sessions(
     verify_callbacks_are_alike: bool = False,
 ) -> SessionStore | None:
     """
-    Has the clients of *context* resume their sessions by themselves.
+    Makes the clients of *context* resume their sessions by themselves.
 
-    Every connection that is made from *context* afterwards offers a session of the same server, if
-    there is one, and keeps the tickets that come. Nothing else changes in the program.
+    Each connection that the context makes afterwards offers a session of the same server, if there
+    is one, and keeps the tickets that come. Nothing else changes in the program.
 
-    A session is offered only to the server that it came from: the same server name (SNI), and the
-    same port if the connection knows it; without a server name, the same address and port. If
-    neither is known, nothing is offered.
+    A session goes back only to the server that it came from. "The same server" means the same
+    server name (SNI), and the same port if the connection knows it. Without a server name, it means
+    the same address and port. If a connection knows neither, it offers nothing.
 
-    A resumption verifies nothing. So a session is offered only by a connection that would verify
-    the same as the one that it came from did, *at that handshake*: the verify mode, flags, depth,
-    host names, security level, trust anchors, and the client's own certificate. Two verify
-    callbacks cannot be compared: a connection with one resumes only what came from a connection
-    with the same one, as when pyOpenSSL's ``Context.set_verify`` was called once. In a resumption
-    the callback is not called.
+    A resumption verifies nothing. So a connection offers a session only if it would verify the
+    server in the same way as the handshake that the session came from: with the same verify mode,
+    flags, depth, host names, security level, trust anchors and client certificate. This package
+    cannot compare two verify callbacks. A connection with one therefore resumes only sessions of
+    connections with the same callback, for example if pyOpenSSL's ``Context.set_verify`` was called
+    once. In a resumption, the callback is not called.
 
-    A TLS 1.3 ticket is offered once, so that nobody who listens can link two connections by it
-    (RFC 8446, C.4). A TLS 1.2 session is offered until its time is over. What a server refuses is
-    forgotten. A session that the program sets itself wins. No early data is ever sent.
+    A TLS 1.3 ticket is offered once, so that nobody on the network can link two connections by it
+    (RFC 8446, C.4). A TLS 1.2 session is offered until it expires. A session that the server
+    refuses is forgotten. If the program itself sets a session on a connection, that one is used. No
+    early data is ever sent.
 
-    Without *store*, the sessions of one context are never offered by another.
+    Without *store*, each context keeps its sessions to itself.
 
     Args:
-        context: an ``ssl.SSLContext`` or ``OpenSSL.SSL.Context``, for clients. Call this before
-            it makes connections.
-        store: where sessions are kept: a :class:`MemorySessionStore` or
+        context: an ``ssl.SSLContext`` or ``OpenSSL.SSL.Context`` for clients. Call this before the
+            context makes connections.
+        store: where the sessions are kept. Either a :class:`MemorySessionStore` or a
             :class:`FileSessionStore`, which several contexts may share, or another object with
-            their two methods ``put`` and ``take``. None: a new :class:`MemorySessionStore`, or the
-            one that *context* has already.
-        enabled: False turns it off again, for the connections that are made from now on.
-        verify_callbacks_are_alike: True says that all verify callbacks of connections that share
-            *store* accept the same certificates for the same server name, as Twisted's do, which
-            makes one for each connection. Sessions with such a callback are then offered to one
-            another.
+            their methods ``put`` and ``take``. None means a new :class:`MemorySessionStore`, or the
+            store that *context* already has.
+        enabled: False turns this off for the connections that are made from now on.
+        verify_callbacks_are_alike: True states that all verify callbacks of connections that share
+            *store* accept the same certificates for the same server name. Sessions of connections
+            with a callback are then offered by other connections with a callback. Twisted needs
+            this, because it makes a callback for each connection.
 
     Returns:
         The store; None if *enabled* is False.
 
     Raises:
-        TypeError: *context* is not a context, or *store* has not the two methods.
+        TypeError: *context* is not a context, or *store* lacks one of the two methods.
         ValueError: *context* is for servers only.
         LibraryMismatchError: *context* belongs to another libssl.
-        Error: libssl is out of memory, or another copy of this package is at work.
+        Error: the context has an info callback that was not set through pyOpenSSL; another copy of
+            this package has set callbacks or keys; or libssl is out of memory.
 
     Example::
 
@@ -111,8 +113,8 @@ def resume_sessions(
         urllib.request.urlopen("https://example.org", context=context)
 
     libssl: ``SSL_CTX_set_info_callback``, ``SSL_set_session``, ``SSL_CTX_sess_set_new_cb`` (OpenSSL
-    3.0). pyOpenSSL's own info callbacks (``set_info_callback``) go on as before; one that a program
-    sets for a single connection hides that connection from this.
+    3.0). pyOpenSSL's own info callbacks (``Context.set_info_callback``) are still called. If a
+    program sets an info callback on a single connection, that connection does not resume.
     """
     ssl_ctx = to_ssl_ctx(context)
     if lib.openssl_tickets_is_server_only(ssl_ctx.pointer):
@@ -151,7 +153,11 @@ def resume_sessions(
 
 
 class ClientSessions:
-    """What the clients of a context do with their sessions. No handshake fails for a store."""
+    """
+    What the clients of a context do with their sessions, if C cannot do it alone.
+
+    No handshake fails because of a store.
+    """
 
     def __init__(self, store: SessionStore, verify_callbacks_are_alike: bool) -> None:
         self.store = store
@@ -161,7 +167,7 @@ class ClientSessions:
     def offer(
         self, connection: Any, ssl: Pointer[SSL], name: Pointer[char], verify_callback: int
     ) -> None:
-        """Has a client that is about to shake hands offer what there is."""
+        """Makes a client whose handshake begins offer a session, if there is one."""
         verifier = None
         if verify_callback:
             verifier = b"alike" if self._are_alike else _name_of(connection, verify_callback)
@@ -172,7 +178,7 @@ class ClientSessions:
         )
         session = self._usable(_text(key)) if key else None
         if session is not None:
-            # libssl spoils a session whose connection is not closed in order.
+            # A copy, because libssl spoils a session if its connection is not closed in order.
             lib.openssl_tickets_offer_session(ssl, session.copy()._pointer)
 
     def _usable(self, key: str) -> Session | None:
@@ -189,7 +195,7 @@ class ClientSessions:
         return None
 
     def keep(self, ssl: Pointer[SSL], session: Session) -> None:
-        """Keeps what has come from a server."""
+        """Keeps a session that came from a server."""
         uses = lib.openssl_tickets_uses_of(session._pointer)
         key = lib.openssl_tickets_key_to_keep(ssl) if uses else None
         if not key:
@@ -202,7 +208,7 @@ class ClientSessions:
             log_failure("a session was not kept", error)
 
     def refused(self, ssl: Pointer[SSL], session: Session) -> None:
-        """Forgets what a server has refused. A TLS 1.3 session is forgotten as it is offered."""
+        """Forgets a session that the server refused. In TLS 1.3 it is no longer in the store."""
         key = lib.openssl_tickets_key_of_offer(ssl)
         if not key or lib.openssl_tickets_uses_of(session._pointer) != _MANY:
             return
@@ -227,7 +233,7 @@ def _text(key: Pointer[char]) -> str:
     return ffi.string(key).decode(errors="backslashreplace")
 
 
-# A name for each verify callback, which no other has ever had, in this process or another.
+# A random name for each verify callback. No callback of another process has the same name.
 _verify_callbacks: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 
@@ -250,7 +256,7 @@ def openssl_tickets_offer(
     ssl: Pointer[SSL], app_data: int, number: int, name: Pointer[char], verify_callback: int
 ) -> None:
     entry = client_sessions.get(number)
-    if entry is None:  # turned off since C has looked
+    if entry is None:  # turned off in the meantime
         return
     connection = entry[0](ssl, app_data)
     try:
@@ -270,9 +276,9 @@ def openssl_tickets_refused(
 
 
 def log_failure(outcome: str, error: Exception) -> None:
-    import logging  # only now: it takes longer than all else here to import
+    import logging  # here, because its import is slow
 
-    # Without the exception's own text, which may have anything in it.
+    # Not the text of the exception: it may contain secrets.
     logging.getLogger("openssl_tickets").warning(
         "the session store failed with %s: %s", type(error).__name__, outcome
     )
