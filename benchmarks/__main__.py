@@ -26,6 +26,7 @@ from benchmarks import (
     imports,
     instructions,
     memory,
+    threads,
     ticket_keys,
 )
 
@@ -34,6 +35,7 @@ PARTS = {
     "callbacks": callbacks,
     "clients": clients,
     "keys": ticket_keys,
+    "threads": threads,
     "drop_in": drop_in,
     "memory": memory,
     "imports": imports,

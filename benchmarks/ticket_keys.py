@@ -1,20 +1,16 @@
 """
-What a ring of ticket keys costs, and whether threads slow each other down.
+What a ring of ticket keys costs.
 
 It measures TLS 1.3 resumptions with libssl's own keys, with those of a ring (its key callback is in
-C), and with a key callback in Python that makes the same calls. Then it compares handshakes in 2
-threads, on one context with a ring, with one thread. 2 processes show what the machine can do.
+C), and with a key callback in Python that makes the same calls.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import openssl_tickets
@@ -23,7 +19,6 @@ from benchmarks.libraries import (
     LIBRARIES,
     Certificates,
     Install,
-    Library,
     make_certificates,
     nothing,
 )
@@ -103,7 +98,7 @@ def python_key_callback() -> Callable[[Any], None]:
 
 def report(folder: Path, scale: float) -> Iterator[str]:
     """Yields the page's sections."""
-    rounds, times, thread_rounds = max(4, round(600 * scale)), 10, max(4, round(60 * scale))
+    rounds, times = max(4, round(600 * scale)), 10
     certificates = make_certificates(folder)
     in_python = python_key_callback()
     rows = [
@@ -113,19 +108,6 @@ def report(folder: Path, scale: float) -> Iterator[str]:
         "## Ticket keys\n\n"
         f"Rate of TLS 1.3 resumptions (ECDSA), {rounds} rounds of {times}: medians (quartiles). "
         "`libssl's own again` shows the noise.\n\n" + table(("library", "keys", "rate"), rows)
-    )
-    rows = [
-        row
-        for name in LIBRARIES
-        for is_resumed in (False, True)
-        for row in of_threads(name, certificates, is_resumed, thread_rounds)
-    ]
-    yield (
-        "## Threads\n\n"
-        "Handshakes on one context with a derived ring, a purpose, a limit, the name binding and "
-        "counts. Each thread runs both sides. The rate is compared to one thread: medians "
-        f"(quartiles) of {thread_rounds} rounds. Between two calls into libssl, Python holds the "
-        "GIL.\n\n" + table(("library", "handshakes", "in", "rate"), rows)
     )
 
 
@@ -186,80 +168,3 @@ def of_keys(
     ):
         rate = spread(ratios(seconds[other], seconds[one]), ".4f")
         yield [library, f"{one} / {other}", rate]
-
-
-def of_threads(
-    library: str, certificates: Certificates, is_resumed: bool, rounds: int
-) -> Iterator[list[str]]:
-    ring = TicketKeys.derived(os.urandom(32), 3600, 7200)
-    variants = [
-        LIBRARIES[library](certificates, lambda context: set_all(context, ring)) for _ in range(2)
-    ]
-    # Both threads share the server's context. The clients have their own contexts and sessions.
-    variants[1].server_context = variants[0].server_context
-    for variant in variants:
-        if not is_resumed:
-            variant.session = None
-        _, server = variant.handshake(variant.session)
-        assert openssl_tickets.session_reused(server) is is_resumed
-    number = 100
-
-    def one() -> float:
-        return variants[0].seconds(variants[0].session, number)
-
-    def two_threads() -> float:
-        threads = [
-            threading.Thread(target=each.seconds, args=(each.session, number)) for each in variants
-        ]
-        begin = perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return (perf_counter() - begin) / (2 * number)
-
-    with Processes(variants, number) as processes:
-        seconds = measure(
-            {"one": one, "2 threads": two_threads, "2 processes": processes.seconds}, rounds
-        )
-    for name in ("2 threads", "2 processes"):
-        rate = spread(ratios(seconds["one"], seconds[name]), ".3f")
-        yield [library, "resumed" if is_resumed else "full", name, rate]
-
-
-class Processes:
-    """Forked processes. Each makes handshakes with the contexts that it has inherited."""
-
-    def __init__(self, variants: list[Library], number: int) -> None:
-        self._number = number
-        self._pipes = []
-        self._processes = []
-        context = multiprocessing.get_context("fork")
-        for variant in variants:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=self._run, args=(variant, theirs), daemon=True)
-            process.start()
-            self._pipes.append(ours)
-            self._processes.append(process)
-
-    def _run(self, variant: Library, pipe: Any) -> None:
-        while pipe.recv():
-            variant.seconds(variant.session, self._number)
-            pipe.send(True)
-
-    def seconds(self) -> float:
-        begin = perf_counter()
-        for pipe in self._pipes:
-            pipe.send(True)
-        for pipe in self._pipes:
-            pipe.recv()
-        return (perf_counter() - begin) / (len(self._pipes) * self._number)
-
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pipe in self._pipes:
-            pipe.send(False)
-        for process in self._processes:
-            process.join()
