@@ -200,10 +200,11 @@ class ClientSessions:
         key = lib.openssl_tickets_key_to_keep(ssl) if uses else None
         if not key:
             return
+        text = _text(key)  # now, because the store may do anything with the connection
         try:
             if uses == _MANY:
-                self._forget(_text(key), lambda _: True)
-            self.store.put(_text(key), session)
+                self._forget(text, lambda _: True)
+            self.store.put(text, session)
         except Exception as error:
             log_failure("a session was not kept", error)
 
