@@ -254,7 +254,7 @@ static void give_callbacks(SSL_CTX *ctx, int around_tickets)
 
 static void make_contexts(void)
 {
-    static const unsigned char names[2][16] = {"the first of two", "the other of two"};
+    static const unsigned char names[2][17] = {"the first of two", "the other of two"};
     static const unsigned char secrets[4][32] = {"h1", "a1", "h2", "a2"};
     openssl_tickets_keyring *ring = openssl_tickets_new_keyring();
     int number;
