@@ -36,7 +36,8 @@ typedef struct {
  * offered, and when it ends and sessions may be kept.
  *
  * Between the two, libssl may add certificates to the trust anchors, because it reads a folder of
- * them while it verifies. If anything else changed, nobody can tell what was verified.
+ * them while it verifies. If anything else changed, nobody can tell what was verified. That includes
+ * the number of CRLs: the server's certificate may have been verified before a new one came.
  */
 typedef struct {
     char *key;                 /* in the store: server and verify callback, then the digests of */
@@ -44,6 +45,8 @@ typedef struct {
     SSL_verify_cb callback;    /* compared, never called */
     unsigned char *settings;
     size_t settings_len;
+    X509_STORE *trusted;       /* a reference to the store of the anchors */
+    int crls;                  /* the number of CRLs in it */
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
     SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
     SSL_SESSION *stored;       /* a reference to the session in the store that it is a copy of */
@@ -58,6 +61,7 @@ static void end_attempt(attempt *a)
         return;
     SSL_SESSION_free(a->offered);
     SSL_SESSION_free(a->stored);
+    X509_STORE_free(a->trusted);
     OPENSSL_free(a->key);
     OPENSSL_free(a->settings);
     OPENSSL_free(a);
@@ -110,16 +114,22 @@ static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
     return added;
 }
 
-/* Digests certificates and CRLs, in the order in which libcrypto sorts them. */
-static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
+/* Digests and counts certificates and CRLs, in the order in which libcrypto sorts them. */
+static int digest_objects(STACK_OF(X509_OBJECT) *objects, openssl_tickets_anchors *anchors)
 {
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    int number, done = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+    int done = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
 
     sk_X509_OBJECT_sort(objects);
-    for (number = 0; done && number < sk_X509_OBJECT_num(objects); number++)
-        done = add_object(md, sk_X509_OBJECT_value(objects, number));
-    done = done && EVP_DigestFinal_ex(md, digest, NULL);
+    anchors->crls = 0;
+    for (anchors->count = 0; done && anchors->count < sk_X509_OBJECT_num(objects);
+         anchors->count++) {
+        const X509_OBJECT *object = sk_X509_OBJECT_value(objects, anchors->count);
+
+        anchors->crls += X509_OBJECT_get_type(object) == X509_LU_CRL;
+        done = add_object(md, object);
+    }
+    done = done && EVP_DigestFinal_ex(md, anchors->digest, NULL);
     EVP_MD_CTX_free(md);
     return done;
 }
@@ -127,33 +137,31 @@ static int digest_objects(STACK_OF(X509_OBJECT) *objects, unsigned char *digest)
 /*
  * Digests the trust anchors. The digest is kept, because for 140 authorities it takes longer than a
  * handshake. Certificates and CRLs can only be added to a store, so a store with as many as before
- * has not changed.
+ * has not changed. The result has no reference to the store.
  */
-static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store, unsigned char *digest)
+static int digest_anchors(openssl_tickets_slot *slot, X509_STORE *store,
+                          openssl_tickets_anchors *anchors)
 {
     openssl_tickets_anchors *kept = &slot->anchors;
     X509_STORE *old = NULL;
     STACK_OF(X509_OBJECT) *objects;
-    int count, done;
+    int done;
 
     if (store == NULL || !X509_STORE_lock(store))
         return 0;
     objects = X509_STORE_get0_objects(store);
-    count = sk_X509_OBJECT_num(objects);
     openssl_tickets_lock();
-    done = kept->store == store && kept->count == count;
+    done = kept->store == store && kept->count == sk_X509_OBJECT_num(objects);
     if (done)
-        memcpy(digest, kept->digest, DIGEST_LEN);
+        *anchors = *kept;
     openssl_tickets_unlock();
     if (!done) {
-        done = digest_objects(objects, digest);
+        anchors->store = store;
+        done = digest_objects(objects, anchors);
         if (done && X509_STORE_up_ref(store)) {
             openssl_tickets_lock();
             old = kept->store;
-            /* The reference makes sure that no other store can get this address. */
-            kept->store = store;
-            kept->count = count;
-            memcpy(kept->digest, digest, DIGEST_LEN);
+            *kept = *anchors; /* with a reference, so that no other store can get this address */
             openssl_tickets_unlock();
         }
     }
@@ -233,8 +241,11 @@ static int append_identity(settings *to, SSL *ssl)
  * Reads how ssl verifies its server and which certificate it shows: the settings, and a digest of
  * the trust anchors. The verify callback is not part of it. Returns 0 if that fails; then nothing may
  * be resumed.
+ *
+ * It also returns 0 if ssl asks for an OCSP response. A resumption brings none: in TLS 1.2 libssl
+ * does not call the callback that judges the response, and in TLS 1.3 it calls it with nothing.
  */
-static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
+static int read_strictness(SSL *ssl, settings *to, openssl_tickets_anchors *anchors)
 {
     openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     const int64_t numbers[] = {
@@ -248,7 +259,8 @@ static int read_strictness(SSL *ssl, settings *to, unsigned char *anchors)
     if (store == NULL)
         store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
     to->len = 0;
-    return slot != NULL && store != NULL && append(to, numbers, sizeof(numbers))
+    return slot != NULL && store != NULL && SSL_get_tlsext_status_type(ssl) < 0
+           && append(to, numbers, sizeof(numbers))
            && append_param(to, SSL_get0_param(ssl))
            && append_param(to, X509_STORE_get0_param(store))
            && append_identity(to, ssl) && digest_anchors(slot, store, anchors);
@@ -311,7 +323,8 @@ static char *name_server(SSL *ssl, const char *name)
 const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char *verifier)
 {
     settings now;
-    unsigned char digest[DIGEST_LEN], anchors[DIGEST_LEN];
+    openssl_tickets_anchors anchors;
+    unsigned char digest[DIGEST_LEN];
     size_t verifier_len = verifier != NULL ? 1 + strlen(verifier) : 0;
     attempt *a = OPENSSL_zalloc(sizeof(*a));
     char *server = name_server(ssl, name);
@@ -321,15 +334,17 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
         a->callback = SSL_get_verify_callback(ssl);
         a->key = OPENSSL_malloc(key_len_of(a) + 1);
     }
-    if (a != NULL && a->key != NULL && read_strictness(ssl, &now, anchors)
+    if (a != NULL && a->key != NULL && read_strictness(ssl, &now, &anchors)
         && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
         && EVP_Digest(now.bytes, now.len, digest, NULL, EVP_sha256(), NULL)
+        && X509_STORE_up_ref(anchors.store) && (a->trusted = anchors.store) != NULL
         && SSL_set_ex_data(ssl, attempt_index, a)) {
         a->settings_len = now.len;
+        a->crls = anchors.crls;
         snprintf(a->key, a->server_len + 2, "%s%s%s ", server, verifier != NULL ? " " : "",
                  verifier != NULL ? verifier : "");
         write_hex(a->key + a->server_len + 1, digest);
-        *write_hex(anchors_in(a), anchors) = '\0';
+        *write_hex(anchors_in(a), anchors.digest) = '\0';
     } else {
         end_attempt(a);
         a = NULL;
@@ -342,14 +357,15 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
 static void settle(SSL *ssl, attempt *a)
 {
     settings now;
-    unsigned char anchors[DIGEST_LEN];
+    openssl_tickets_anchors anchors;
 
     if (a->state != RUNS)
         return;
     a->state = CHANGED;
-    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, anchors)
+    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, &anchors)
+        && anchors.store == a->trusted && anchors.crls == a->crls
         && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0) {
-        write_hex(anchors_in(a), anchors);
+        write_hex(anchors_in(a), anchors.digest);
         a->state = AS_IT_BEGAN;
     }
 }

@@ -48,6 +48,7 @@ typedef struct openssl_tickets_store openssl_tickets_store;
 typedef struct {
     X509_STORE *store;         /* a reference; NULL if there is no digest yet */
     int count;                 /* the number of certificates and CRLs in the store then */
+    int crls;                  /* the number of CRLs among them */
     unsigned char digest[OPENSSL_TICKETS_ANCHORS_LEN];
 } openssl_tickets_anchors;
 /* What happened to the tickets of an SSL_CTX: see ticket_stats.py. */

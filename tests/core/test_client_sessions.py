@@ -18,6 +18,8 @@ from typing import Any
 import OpenSSL.SSL
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import crypto
 
 from openssl_tickets import (
@@ -36,14 +38,18 @@ from openssl_tickets import (
 from openssl_tickets._core import client_sessions
 from tests.support import native, processes
 from tests.support.callbacks import Announced, Boom, Unraisable, in_threads
+from tests.support.ends import WANTS
 from tests.support.libraries import (
     ERRORS,
     Setting,
     ask_for_certificate,
+    certificate_in,
     close,
+    move,
     pointer,
     shake,
     show_certificate,
+    switch_context,
     talk,
 )
 
@@ -419,6 +425,32 @@ def _add_to_chain(context: Any, files: Any) -> None:
     show_certificate(context, with_more)
 
 
+def _crl(authority: trustme.CA, revoked: Path | None) -> bytes:
+    """Returns a CRL in PEM. One that revokes a certificate is newer than one that does not."""
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key: Any = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    hours = datetime.timedelta(hours=1 if revoked is not None else 2)
+    made = datetime.datetime.now(datetime.timezone.utc) - hours
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+    builder = builder.last_update(made).next_update(made + datetime.timedelta(days=1))
+    if revoked is not None:
+        certificate = x509.load_der_x509_certificate(certificate_in(revoked))
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+        builder = builder.add_revoked_certificate(entry.revocation_date(made).build())
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _load_crl(context: Any, path: Path) -> None:
+    """Makes a client's context look into the CRL at *path*."""
+    if isinstance(context, ssl.SSLContext):
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.load_verify_locations(path)
+    else:  # pyOpenSSL's context itself takes no changes once it has made a connection
+        store = context.get_cert_store()
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
+        store.load_locations(str(path))
+
+
 # What makes a context verify differently, or show another client certificate.
 CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "mode": _no_verification,
@@ -512,6 +544,76 @@ class TestVerification:
         time.sleep(max(0.0, until.timestamp() - time.time()) + 1)
         with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
             resumed(setting)
+
+    @pytest.mark.parametrize("when", ["before", "in the handshake"])
+    def test_revoked(
+        self,
+        setting12: Setting,
+        authority: trustme.CA,
+        ca_file: Path,
+        tmp_path: Path,
+        when: str,
+    ) -> None:
+        """A new CRL ends what was verified without it, also by a handshake under way."""
+        revocations = [tmp_path / "old.pem", tmp_path / "new.pem"]
+        revocations[0].write_bytes(_crl(authority, None))
+        revocations[1].write_bytes(_crl(authority, setting12.server_file))
+        verify(setting12.client_context, ca_file)
+        _load_crl(setting12.client_context, revocations[0])
+        resume_sessions(setting12.client_context)
+        if when == "before":
+            assert [resumed(setting12) for _ in range(2)] == [False, True]
+        pair = setting12.pair(server_name=NAME)
+        for side in (pair.client, pair.server, pair.client):  # the client has verified the server
+            with contextlib.suppress(*WANTS):
+                side.do_handshake()
+            move(pair)
+        _load_crl(setting12.client_context, revocations[1])
+        shake(pair)
+        close(pair)
+        with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
+            resumed(setting12)
+
+    def test_switched(self, setting12: Setting, ca_file: Path, files: dict[str, str]) -> None:
+        """What was verified with the anchors of one context is not worth those of another."""
+        verify(setting12.client_context, ca_file)
+        store = resume_sessions(setting12.client_context, Store())
+        other = setting12.make_client_context()
+        verify(other, Path(files["other"]))
+        pair = setting12.pair(server_name=NAME)
+        for side in (pair.client, pair.server, pair.client):  # the client has verified the server
+            with contextlib.suppress(*WANTS):
+                side.do_handshake()
+            move(pair)
+        switch_context(pair.client, other)
+        shake(pair)
+        close(pair)
+        assert store.put_in == []
+
+    def test_ocsp(self, library: str, version: str, server_file: Path) -> None:
+        """One that asks for an OCSP response does a full handshake: a resumption brings none."""
+        if library == "ssl":
+            pytest.skip("ssl does not ask for one")
+        setting = Setting(library, version, server_file)
+        judged: list[bytes] = []
+
+        def judge(connection: Any, response: bytes, data: Any) -> bool:
+            judged.append(response)
+            return bool(response)
+
+        setting.server_context.set_ocsp_server_callback(lambda *_: b"good")
+        setting.client_context.set_ocsp_client_callback(judge)
+        store = resume_sessions(setting.client_context, Store())
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        put = len(store.put_in)
+        for _ in range(2):
+            pair = setting.pair(server_name=NAME)
+            pair.client.request_ocsp()
+            pair.handshake()
+            assert not session_reused(pair.client)
+            close(pair)
+        assert judged == [b"good"] * 2
+        assert len(store.put_in) == put
 
     def test_callbacks(self, library: str, version: str, server_file: Path) -> None:
         """Sessions go from one connection to another only if both have the same callback."""
