@@ -68,7 +68,10 @@ PROGRAMS = (
 def outcomes(suite: Suite, resuming: str) -> tuple[str, dict[str, str]]:
     """Runs the tests. Returns the plugin's count, and the outcome of each test."""
     report, count = (suite.folder / f"{resuming}.{kind}" for kind in ("xml", "txt"))
-    command = [suite.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "resuming"]
+    # native: pytest's own way to show failures can end the whole run, with CPython 3.11's "AST
+    # constructor recursion depth mismatch".
+    command = [suite.python, "-m", "pytest", "-q", "--tb=native"]
+    command += ["-p", "no:cacheprovider", "-p", "resuming"]
     result = run(
         [*command, f"--junitxml={report}", *suite.program.options, *suite.program.tests],
         suite.tests,
