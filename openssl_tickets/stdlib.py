@@ -118,9 +118,12 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
                 vars(self).pop(_UNRAISED).report()
             raise
         else:
-            if is_handshake:
-                vars(self)["_has_shaken_hands"] = True
-            return result
+            # A client that resumes has no error if Ctrl-C interrupts its session store.
+            unraised = vars(self).pop(_UNRAISED, None)
+            if unraised is None:
+                if is_handshake:
+                    vars(self)["_has_shaken_hands"] = True
+                return result
         shakes_at_connect = getattr(self, "do_handshake_on_connect", False)
         try:
             if is_handshake and shakes_at_connect and "_has_shaken_hands" not in vars(self):

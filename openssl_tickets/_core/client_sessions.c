@@ -435,18 +435,18 @@ int openssl_tickets_offer_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-/* Returns when the server stops taking the session, in seconds since the Epoch. */
-static long expires(const SSL_SESSION *session)
+/* Returns 1 if the server still accepts the session. A program may have stored it with any times. */
+static int has_time_left(const SSL_SESSION *session)
 {
-    long timeout = SSL_SESSION_get_timeout(session), lifetime = timeout;
-    unsigned long hint = SSL_SESSION_get_ticket_lifetime_hint(session);
+    int64_t lifetime = SSL_SESSION_get_timeout(session), made = SSL_SESSION_get_time(session);
+    int64_t hint = (int64_t)SSL_SESSION_get_ticket_lifetime_hint(session), now = time(NULL);
 
-    /* In TLS 1.2 the server need not state a lifetime. */
-    if (hint != 0 && (timeout < 0 || hint < (unsigned long)timeout))
-        lifetime = (long)hint;
+    /* In TLS 1.2 the server need not say how long it accepts a ticket. */
+    if (hint > 0 && hint < lifetime)
+        lifetime = hint;
     if (lifetime > MAX_LIFETIME)
         lifetime = MAX_LIFETIME;
-    return (long)SSL_SESSION_get_time(session) + lifetime;
+    return made >= 0 && lifetime > 0 && (made >= now || now - made < lifetime);
 }
 
 /* Makes ssl offer a copy of a session in the store, if one may be offered. */
@@ -459,7 +459,7 @@ static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
         session = openssl_tickets_use(store, a->key, key_len_of(a));
         if (session == NULL)
             return;
-        is_good = openssl_tickets_uses_of(session) && expires(session) > (long)time(NULL);
+        is_good = openssl_tickets_uses_of(session) && has_time_left(session);
         if (is_good) {
             /* libssl spoils a session if its connection is not closed in order. */
             copy = openssl_tickets_copy_session(session);

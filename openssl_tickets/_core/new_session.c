@@ -51,9 +51,11 @@ void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SE
     SSL_SESSION_free(copy);
     copy = NULL;
     if (announces && session != NULL) {
+        /* A second copy, because Python may change it. Never the original, which libssl changes. */
         if (!SSL_is_server(ssl))
-            copy = clients_copy(session); /* a second copy, because Python may change it */
-        ask_python(ssl, slot, copy != NULL ? copy : session);
+            session = copy = clients_copy(session);
+        if (session != NULL)
+            ask_python(ssl, slot, session);
     }
     SSL_SESSION_free(copy);
     ERR_pop_to_mark();

@@ -8,6 +8,7 @@ import gc
 import logging
 import ssl
 import textwrap
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -904,6 +905,29 @@ class TestBadStores:
         else:
             pair.handshake()
             assert [type(error) for error, _ in unraisable.seen] == [kind]
+
+
+    @pytest.mark.parametrize("step", ["do_handshake", "write"])
+    def test_interrupted_and_raised(
+        self, server_file: Path, unraisable: Unraisable, step: str
+    ) -> None:
+        """So does a connection of ssl that raises exceptions of callbacks, although all went well."""
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        setting = Setting("ssl", "1.3", server_file)
+        resume_sessions(setting.client_context, Bad(on_take=interrupt))
+        stdlib.raise_callback_errors(setting.client_context)
+        with setting.sockets() as (server, client):
+            thread = threading.Thread(target=server.do_handshake)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                client.do_handshake() if step == "do_handshake" else client.write(b"x")
+            thread.join()
+            client.write(b"y")
+            assert server.read(1) == (b"x" if step == "write" else b"y")
+        assert unraisable.seen == []
 
 
 class TestLifetimes:
