@@ -906,12 +906,11 @@ class TestBadStores:
             pair.handshake()
             assert [type(error) for error, _ in unraisable.seen] == [kind]
 
-
     @pytest.mark.parametrize("step", ["do_handshake", "write"])
     def test_interrupted_and_raised(
         self, server_file: Path, unraisable: Unraisable, step: str
     ) -> None:
-        """So does a connection of ssl that raises exceptions of callbacks, although all went well."""
+        """So does a connection of ssl that raises what callbacks raise, although all went well."""
 
         def interrupt() -> None:
             raise KeyboardInterrupt
