@@ -58,6 +58,7 @@ def test_example_of_the_page(tmp_path: Path) -> None:
     assert "4 passed" in output
 
 
+@pytest.mark.needs_ssl
 def test_standard_ssl(tmp_path: Path) -> None:
     """The fixtures serve the standard ssl too, with an echo, several clients and no thread left."""
     status, output = run(

@@ -1023,6 +1023,7 @@ class TestBroken:
         assert {True, False} <= ends
 
     @pytest.mark.slow
+    @pytest.mark.needs_ssl
     def test_offered_in_a_process_of_its_own(self, server_file: Path, version: str) -> None:
         """Changed in any byte, or in a whole field, an offered session ends no process."""
         done = subprocess.run(
