@@ -198,10 +198,13 @@ static int append_param(settings *to, X509_VERIFY_PARAM *param)
         X509_VERIFY_PARAM_get_hostflags(param),
         (int64_t)X509_VERIFY_PARAM_get_time(param),
     };
-    char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+    char *ip;
     const char *host;
     int number, done = append(to, numbers, sizeof(numbers));
 
+    ERR_set_mark();
+    ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+    ERR_pop_to_mark(); /* libcrypto takes it for an error if there is none */
     for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
         done = append_text(to, host);
     done = done && append_text(to, NULL)
@@ -539,11 +542,51 @@ static void begin_handshake(SSL *ssl, const openssl_tickets_slot *slot)
     openssl_tickets_release_store(store);
 }
 
+/* An error of the thread's queue. The data is a copy, or NULL. */
+typedef struct {
+    unsigned long code;
+    char *data;
+} error;
+
+/*
+ * Takes all errors out of the queue, and returns their number. When the client itself ends the
+ * handshake, the queue has libssl's reason. A store in Python must not take that for an error of its
+ * own connection to a database, nor empty the queue.
+ */
+static int take_errors(error *errors)
+{
+    const char *data;
+    int count = 0, flags;
+
+    while (count < ERR_NUM_ERRORS
+           && (errors[count].code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0)
+        errors[count++].data = flags & ERR_TXT_STRING ? OPENSSL_strdup(data) : NULL;
+    return count;
+}
+
+/* Puts the errors back into the queue. Nothing else stays in it. */
+static void put_errors(error *errors, int count)
+{
+    int number;
+
+    ERR_clear_error();
+    for (number = 0; number < count; number++) {
+        const char *data = errors[number].data;
+
+        ERR_new();
+        ERR_set_error(ERR_GET_LIB(errors[number].code), ERR_GET_REASON(errors[number].code),
+                      data != NULL ? "%s" : NULL, data);
+        OPENSSL_free(errors[number].data);
+    }
+}
+
 /* Removes a refused session from the store. A TLS 1.3 session is no longer in it. */
 static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *a,
                            SSL_SESSION *offered)
 {
     openssl_tickets_store *store;
+    error errors[ERR_NUM_ERRORS];
+    int count;
     void *before;
 
     if (a->stored != NULL) {
@@ -552,7 +595,10 @@ static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *
             openssl_tickets_remove(store, a->key, key_len_of(a), a->stored);
         openssl_tickets_release_store(store);
     } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
+        count = take_errors(errors);
         openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
+        put_errors(errors, count);
+        ERR_set_mark(); /* again, because state_changed has set one on the old queue */
         openssl_tickets_end_callback(ssl, before);
     }
 }

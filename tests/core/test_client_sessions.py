@@ -55,6 +55,7 @@ from tests.support.libraries import (
 )
 
 NAME = "localhost"
+OWN_ERROR = 128 << 23 | 99  # what native.lib.put_error() puts into the error queue
 
 
 class Store(MemorySessionStore):
@@ -839,6 +840,39 @@ class TestBadStores:
         assert "the session store failed with Boom" in caplog.text
         assert "1234" not in caplog.text
         assert unraisable.seen == []
+
+    def test_reason_of_a_failure(
+        self, setting12: Setting, ca_file: Path, tmp_path: Path, unraisable: Unraisable
+    ) -> None:
+        """
+        A server that nobody knows refuses the session. The store neither sees nor takes libssl's
+        reason, although it is asked in between.
+        """
+        seen: list[int] = []
+
+        class Drains(MemorySessionStore):
+            def take(self, key: str) -> Session | None:
+                seen.append(native.lib.peek_error())
+                with contextlib.suppress(ValueError):
+                    Session.from_der(b"this empties the error queue")
+                native.lib.put_error()
+                return super().take(key)
+
+        trustme.CA().issue_cert(NAME).private_key_and_cert_chain_pem.write_to_path(
+            str(tmp_path / "unknown.pem")
+        )
+        verify(setting12.client_context, ca_file)
+        resume_sessions(setting12.client_context, Drains())
+        assert [resumed(setting12) for _ in range(2)] == [False, True]
+        seen.clear()
+        unknown = Setting(setting12.library, "1.2", tmp_path / "unknown.pem")
+        pair = setting12.pair(server_name=NAME, server_context=unknown.server_context)
+        with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed") as raised:
+            pair.handshake()
+        if setting12.library != "ssl":
+            assert len(raised.value.args[0]) == 1
+        assert set(seen) == {0, OWN_ERROR}
+        assert native.lib.peek_error() == 0
 
     @pytest.mark.parametrize(
         "wrong", ["session", b"session", 3, object(), pytest.param(ssl.SSLContext, id="class")]

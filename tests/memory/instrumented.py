@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "openssl_tickets"
+PLUGIN = "_openssl_tickets_pytest.py"
 TIMEOUT = 3600.0  # seconds, for a run of the tests
 
 # Leaks that have our code in their stack but are not ours: a function in the stack, and the reason.
@@ -53,7 +54,7 @@ def python_with(folder: Path, flags: str) -> Path:
     """
     source = folder / "source"
     source.mkdir()
-    for name in ("build_ffi.py", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("build_ffi.py", "setup.py", "pyproject.toml", "README.md", "LICENSE", PLUGIN):
         shutil.copy(ROOT / name, source)
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / PACKAGE, source / PACKAGE, ignore=ignored)
@@ -73,6 +74,7 @@ def python_with(folder: Path, flags: str) -> Path:
     inherited |= {path for path in sys.path if path.endswith("-packages")}
     (packages / "inherited.pth").write_text("".join(f"{path}\n" for path in sorted(inherited)))
     shutil.copytree(built / PACKAGE, packages / PACKAGE)
+    shutil.copy(built / PLUGIN, packages)
     return folder / "venv" / "bin" / "python"
 
 
