@@ -425,6 +425,7 @@ class TestSignals:
         assert unraisable.seen == []
         assert policy.recorder.generated == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("where", ["it is kept", "it is raised"])
     def test_as_the_exception_is_handed_over(
         self, policy: Policy, unraisable: Unraisable, where: str

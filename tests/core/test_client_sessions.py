@@ -532,6 +532,7 @@ class TestVerification:
             pair.handshake()
         assert store.taken == []
 
+    @pytest.mark.slow
     def test_certificate_that_is_over(
         self, library: str, version: str, authority: trustme.CA, ca_file: Path, tmp_path: Path
     ) -> None:

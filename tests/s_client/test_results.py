@@ -139,6 +139,7 @@ class TestTheRest:
         assert seen.exit_code == 0
         assert (resumed.verify_code, resumed.verify_error) == (seen.verify_code, seen.verify_error)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("how", ["exec sleep 60", 'rm "$0"; exec openssl "$@"'])
     def test_no_verify_result(
         self, s_server: Server, saved: Path, tmp_path: Path, how: str

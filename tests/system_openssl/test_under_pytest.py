@@ -77,7 +77,10 @@ def seen(folder: Path) -> dict[str, set[str]]:
     return {worker: {file for who, file in lines if who == worker} for worker, _ in lines}
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)],
+)
 def test_run_where_warnings_are_errors(folder: Path, workers: tuple[str, ...]) -> None:
     """
     ``run -m pytest`` gets to the tests, though the package is imported before pytest, and its
@@ -90,7 +93,10 @@ def test_run_where_warnings_are_errors(folder: Path, workers: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("start", [("-m", "pytest"), (*RUN, "-m", "pytest")], ids=["", "run"])
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)],
+)
 def test_plugin(folder: Path, start: tuple[str, ...], workers: tuple[str, ...]) -> None:
     """Every worker is on the system's libssl ahead of its conftest.py; the header names it."""
     result = run(folder, *start, *PLUGIN, *workers, "-p", "no:cacheprovider")
@@ -101,6 +107,7 @@ def test_plugin(folder: Path, start: tuple[str, ...], workers: tuple[str, ...]) 
     assert re.findall(f"^{re.escape(header)} .*", result.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_plugin_in_the_configuration(folder: Path) -> None:
     """The plugin may stand in the project's own file, with its other plugins beside it."""
     (folder / "pytest.ini").write_text(
