@@ -356,18 +356,25 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
     return a != NULL ? a->key : NULL;
 }
 
+/* Returns 1 if ssl still has the settings with which its handshake began. Reads its anchors. */
+static int has_same_settings(SSL *ssl, const attempt *a, openssl_tickets_anchors *anchors)
+{
+    settings now;
+
+    return a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, anchors)
+           && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0;
+}
+
 /* Compares how ssl verifies now with how it did when its handshake began. */
 static void settle(SSL *ssl, attempt *a)
 {
-    settings now;
     openssl_tickets_anchors anchors;
 
     if (a->state != RUNS)
         return;
     a->state = CHANGED;
-    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, &anchors)
-        && anchors.store == a->trusted && anchors.crls == a->crls
-        && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0) {
+    if (has_same_settings(ssl, a, &anchors) && anchors.store == a->trusted
+        && anchors.crls == a->crls) {
         write_hex(anchors_in(a), anchors.digest);
         a->state = AS_IT_BEGAN;
     }
@@ -381,14 +388,22 @@ const char *openssl_tickets_key_of_offer(SSL *ssl)
     return a != NULL ? a->key : NULL;
 }
 
-/* Returns the key under which to keep a session that came to ssl. NULL if it must not be kept. */
+/*
+ * Returns the key under which to keep a session that came to ssl. NULL if it must not be kept.
+ *
+ * A ticket may come long after the handshake. If the connection has shown another certificate of its
+ * own in between (post-handshake authentication), the ticket stands for that certificate.
+ */
 const char *openssl_tickets_key_to_keep(SSL *ssl)
 {
     attempt *a = attempt_of(ssl);
+    openssl_tickets_anchors anchors;
 
     if (a == NULL)
         return NULL;
     settle(ssl, a);
+    if (a->state == AS_IT_BEGAN && !has_same_settings(ssl, a, &anchors))
+        a->state = CHANGED;
     return a->state == AS_IT_BEGAN ? a->key : NULL;
 }
 

@@ -67,7 +67,8 @@ def resume_sessions(
 
     A session goes back only to the server that it came from. "The same server" means the same
     server name (SNI), and the same port if the connection knows it. Without a server name, it means
-    the same address and port. If a connection knows neither, it offers nothing.
+    the same address and port. Through a proxy that is the proxy's address, so give such a
+    connection a server name. If a connection knows neither, it offers nothing.
 
     A resumption verifies nothing. So a connection offers a session only if it would verify the
     server in the same way as the handshake that the session came from: with the same verify mode,

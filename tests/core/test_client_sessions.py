@@ -32,9 +32,11 @@ from openssl_tickets import (
     resume_sessions,
     session_reused,
     set_new_session_callback,
+    set_post_handshake_auth,
     set_session,
     set_session_ticket_callback,
     stdlib,
+    verify_client_post_handshake,
 )
 from openssl_tickets._core import client_sessions
 from tests.support import native, processes
@@ -531,6 +533,39 @@ class TestVerification:
         with pytest.raises(SSL.Error, match="certificate verify failed"):
             pair.handshake()
         assert store.taken == []
+
+    def test_shows_a_certificate_later(
+        self, library: str, server_file: Path, ca_file: Path, client_file: Path
+    ) -> None:
+        """What came after a certificate of the connection's own is of no use to one without it."""
+        if library == "ssl":
+            pytest.skip("connections of ssl have their context's certificate")
+        setting = Setting(library, "1.3", server_file)
+        if not hasattr(SSL.Connection, "use_certificate"):
+            pytest.skip("this pyOpenSSL gives a connection no certificate of its own")
+        ask_for_certificate(setting.server_context, ca_file, later=True)
+        resume_sessions(setting.client_context)
+        pair = setting.pair(server_name=NAME)
+        set_post_handshake_auth(pair.client, True)
+        pair.handshake()
+        pem = client_file.read_bytes()
+        pair.client.use_privatekey(serialization.load_pem_private_key(pem, None))
+        pair.client.use_certificate(x509.load_der_x509_certificate(certificate_in(client_file)))
+        verify_client_post_handshake(pair.server)
+        for _ in range(3):
+            for step in (pair.server.do_handshake, pair.client_reads):
+                with contextlib.suppress(SSL.WantReadError):
+                    step()
+            pair.move()
+            with contextlib.suppress(SSL.WantReadError):
+                pair.server.recv(1)
+        assert pair.server.get_peer_certificate() is not None
+        talk(pair)
+        close(pair)
+        for _ in range(3):
+            pair = setting.pair(server_name=NAME).handshake()
+            assert pair.server.get_peer_certificate() is None
+            close(pair)
 
     @pytest.mark.slow
     def test_certificate_that_is_over(
