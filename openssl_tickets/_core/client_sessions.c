@@ -101,7 +101,7 @@ static int add_object(EVP_MD_CTX *md, const X509_OBJECT *object)
 
     switch (X509_OBJECT_get_type(object)) {
     case X509_LU_X509:
-        len = i2d_X509(X509_OBJECT_get0_X509(object), &der);
+        len = i2d_X509_AUX(X509_OBJECT_get0_X509(object), &der); /* with what it is trusted for */
         break;
     case X509_LU_CRL:
         len = i2d_X509_CRL(X509_OBJECT_get0_X509_CRL(object), &der);

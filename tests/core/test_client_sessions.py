@@ -509,6 +509,22 @@ class TestVerification:
         with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
             resumed(setting)
 
+    def test_trust_settings(self, setting: Setting, ca_file: Path, tmp_path: Path) -> None:
+        """The same authority is less worth in a file that says what it is not trusted for."""
+        no_servers = bytes.fromhex("300ca00a06082b06010505070301")  # X509_AUX: rejects serverAuth
+        der = x509.load_pem_x509_certificate(ca_file.read_bytes()).public_bytes(
+            serialization.Encoding.DER
+        )
+        pem = ssl.DER_cert_to_PEM_cert(der + no_servers)
+        trusted = tmp_path / "trusted.pem"
+        trusted.write_text(pem.replace(" CERTIFICATE", " TRUSTED CERTIFICATE"))
+        store = MemorySessionStore()
+        fresh(setting, store, lambda context: verify(context, ca_file))
+        assert [resumed(setting) for _ in range(2)] == [False, True]
+        fresh(setting, store, lambda context: verify(context, trusted))
+        with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
+            resumed(setting)
+
     @pytest.mark.parametrize("when", ["in the handshake", "after it"])
     def test_made_stricter_later(
         self, library: str, when: str, server_file: Path, files: dict[str, str]
