@@ -389,6 +389,20 @@ const char *openssl_tickets_key_of_offer(SSL *ssl)
 }
 
 /*
+ * Returns 1 if a key that both sides have was used in place of certificates. Nobody can tell with
+ * which one another connection would show who it is.
+ */
+static int has_psk(const SSL *ssl)
+{
+#ifndef OPENSSL_NO_PSK
+    return SSL_get_psk_identity(ssl) != NULL;
+#else
+    (void)ssl;
+    return 0;
+#endif
+}
+
+/*
  * Returns the key under which to keep a session that came to ssl. NULL if it must not be kept.
  *
  * A ticket may come long after the handshake. If the connection has shown another certificate of its
@@ -402,7 +416,7 @@ const char *openssl_tickets_key_to_keep(SSL *ssl)
     if (a == NULL)
         return NULL;
     settle(ssl, a);
-    if (a->state == AS_IT_BEGAN && !has_same_settings(ssl, a, &anchors))
+    if (a->state == AS_IT_BEGAN && (has_psk(ssl) || !has_same_settings(ssl, a, &anchors)))
         a->state = CHANGED;
     return a->state == AS_IT_BEGAN ? a->key : NULL;
 }

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -524,6 +525,31 @@ class TestVerification:
         fresh(setting, store, lambda context: verify(context, trusted))
         with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
             resumed(setting)
+
+    @pytest.mark.skipif(
+        not hasattr(ssl.SSLContext, "set_psk_client_callback"), reason="CPython 3.13 has it"
+    )
+    def test_pre_shared_keys(self, version: str, server_file: Path) -> None:
+        """A session is of no use to a client with another pre-shared key."""
+        keys = {"alice": b"a" * 32, "bob": b"b" * 32}
+        setting = Setting("ssl", version, server_file)
+        asked: list[str] = []
+        store = MemorySessionStore()
+
+        def key_of_client(name: str) -> bytes:
+            asked.append(name)
+            return keys[name]
+
+        def use(context: Any, name: str) -> None:
+            context.set_ciphers("PSK")
+            context.set_psk_client_callback(lambda hint: (name, keys[name]))
+
+        setting.server_context.set_ciphers("PSK")
+        setting.server_context.set_psk_server_callback(key_of_client)
+        for name in ("alice", "alice", "bob"):
+            fresh(setting, store, partial(use, name=name))
+            resumed(setting)
+        assert asked == ["alice", "alice", "bob"]
 
     @pytest.mark.parametrize("when", ["in the handshake", "after it"])
     def test_made_stricter_later(
