@@ -644,6 +644,9 @@ static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a
         SSL_SESSION_free(a->stored);
         a->stored = NULL;
         settle(ssl, a);
+        /* In TLS 1.3, libssl takes a pre-shared key for a session: see has_psk. */
+        if (offered == NULL && !failed && SSL_session_reused(ssl))
+            a->state = CHANGED;
     }
     /* libssl does not report a new ticket that comes with a TLS 1.2 resumption. */
     if (offered != NULL && !failed && SSL_session_reused(ssl) && openssl_tickets_before_tls13(ssl)

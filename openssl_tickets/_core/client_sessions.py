@@ -76,8 +76,8 @@ def resume_sessions(
     cannot compare two verify callbacks. A connection with one therefore resumes only sessions of
     connections with the same callback, for example if pyOpenSSL's ``Context.set_verify`` was called
     once. In a resumption, the callback is not called. A connection that asks for an OCSP response
-    (pyOpenSSL's ``request_ocsp``) does a full handshake, because a resumption brings none. Nothing
-    of a TLS 1.2 connection with a pre-shared key is kept.
+    (pyOpenSSL's ``request_ocsp``) does a full handshake, because a resumption brings none. A
+    session that came from a pre-shared key is not kept.
 
     A TLS 1.3 ticket is offered once, so that nobody on the network can link two connections by it
     (RFC 8446, C.4). A TLS 1.2 session is offered until it expires. A session that the server

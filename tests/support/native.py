@@ -20,6 +20,7 @@ from build_ffi import openssl_flags
 
 CDEF = """
 int reused(void *ssl);
+int set_ciphersuites(void *ctx, const char *names);
 void duplicate(void *ssl);
 int clear(void *ssl);
 int renegotiate(void *ssl);
@@ -60,6 +61,11 @@ SOURCE = r"""
 #include <openssl/ssl.h>
 
 static int reused(void *ssl) { return SSL_session_reused(ssl); }
+
+static int set_ciphersuites(void *ctx, const char *names)
+{
+    return SSL_CTX_set_ciphersuites(ctx, names);
+}
 
 static int accept_as_before(int preverified, X509_STORE_CTX *ctx)
 {
