@@ -49,18 +49,35 @@ typedef struct {
     int crls;                  /* the number of CRLs in it */
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
     SSL_SESSION *offered;      /* a reference, until the handshake ends; or NULL */
-    SSL_SESSION *stored;       /* a reference to the session in the store that it is a copy of */
+    SSL_SESSION *stored;       /* a reference to the session that it is a copy of, in this store */
+    openssl_tickets_store *store; /* a reference; or NULL */
 } attempt;
 
 /* The index of an SSL's attempt. The SSL owns it. */
 static int attempt_index = -1;
+
+static size_t key_len_of(const attempt *a)
+{
+    return a->server_len + 1 + 4 * DIGEST_LEN;
+}
+
+/* Lets go of the session in the store. If it is forgotten, no other connection will offer it. */
+static void release_stored(attempt *a, int forgets)
+{
+    if (a->stored != NULL && forgets)
+        openssl_tickets_remove(a->store, a->key, key_len_of(a), a->stored);
+    SSL_SESSION_free(a->stored);
+    openssl_tickets_release_store(a->store);
+    a->stored = NULL;
+    a->store = NULL;
+}
 
 static void end_attempt(attempt *a)
 {
     if (a == NULL)
         return;
     SSL_SESSION_free(a->offered);
-    SSL_SESSION_free(a->stored);
+    release_stored(a, 1); /* if it is still there, the handshake has not ended */
     X509_STORE_free(a->trusted);
     OPENSSL_free(a->key);
     OPENSSL_free(a->settings);
@@ -285,11 +302,6 @@ static char *anchors_in(const attempt *a)
     return a->key + a->server_len + 1 + 2 * DIGEST_LEN;
 }
 
-static size_t key_len_of(const attempt *a)
-{
-    return a->server_len + 1 + 4 * DIGEST_LEN;
-}
-
 /*
  * Returns a new string "name:port", or "address:port" if there is no name. If the port is not known,
  * the string ends with the colon. Returns NULL if neither name nor address is known.
@@ -498,6 +510,9 @@ static void offer_stored(SSL *ssl, attempt *a, openssl_tickets_store *store)
             if (copy != NULL && openssl_tickets_offer_session(ssl, copy)) {
                 a->stored = session;
                 session = NULL;
+                openssl_tickets_lock();
+                a->store = openssl_tickets_hold_store(store);
+                openssl_tickets_unlock();
             }
             SSL_SESSION_free(copy);
         } else {
@@ -613,16 +628,12 @@ static void put_errors(error *errors, int count)
 static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *a,
                            SSL_SESSION *offered)
 {
-    openssl_tickets_store *store;
     error errors[ERR_NUM_ERRORS];
     int count;
     void *before;
 
     if (a->stored != NULL) {
-        store = store_of(slot);
-        if (store != NULL)
-            openssl_tickets_remove(store, a->key, key_len_of(a), a->stored);
-        openssl_tickets_release_store(store);
+        release_stored(a, 1);
     } else if (Py_IsInitialized() && openssl_tickets_begin_callback(ssl, NULL, &before)) {
         count = take_errors(errors);
         openssl_tickets_refused(ssl, (uintptr_t)SSL_get_app_data(ssl), offered, slot->number);
@@ -641,8 +652,7 @@ static void end_handshake(SSL *ssl, const openssl_tickets_slot *slot, attempt *a
         forget_refused(ssl, slot, a, offered);
     a = attempt_of(ssl); /* Python may have run */
     if (a != NULL) {
-        SSL_SESSION_free(a->stored);
-        a->stored = NULL;
+        release_stored(a, 0);
         settle(ssl, a);
         /* In TLS 1.3, libssl takes a pre-shared key for a session: see has_psk. */
         if (offered == NULL && !failed && SSL_session_reused(ssl))

@@ -357,6 +357,20 @@ class TestInC:
 
         in_threads(4, work)
 
+    def test_server_that_resets(self, setting: Setting) -> None:
+        """A session is not offered again after a handshake that just broke off."""
+        store = resume_sessions(setting.client_context, MemorySessionStore())
+        resumed(setting)
+        for _ in range(setting.tickets):
+            left = len(store)
+            pair = setting.pair(server_name=NAME)
+            with contextlib.suppress(*ERRORS):
+                pair.client.do_handshake()
+            del pair
+            gc.collect()
+            assert len(store) == left - 1
+        assert not resumed(setting)
+
 
 class TestWhose:
     """To whom a session is offered."""
