@@ -104,7 +104,8 @@ def resume_sessions(
 
     Raises:
         TypeError: *context* is not a context, or *store* lacks one of the two methods.
-        ValueError: *context* is for servers only.
+        ValueError: *context* is for servers only. Or it has an info callback and has already made
+            connections: pyOpenSSL 26.2 and later refuse to change it then.
         LibraryMismatchError: *context* belongs to another libssl.
         Error: the context has an info callback that was not set through pyOpenSSL; another copy of
             this package has set callbacks or keys; or libssl is out of memory.
