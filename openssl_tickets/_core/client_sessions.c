@@ -22,6 +22,7 @@
 
 #define DIGEST_LEN OPENSSL_TICKETS_ANCHORS_LEN
 #define MAX_LIFETIME (7 * 86400) /* seconds, for which a client may keep a ticket (RFC 8446, 4.6.1) */
+#define MAX_ERRORS 16            /* in libssl's queue, which has a ring of 16: 4.0 hides its size */
 #define TRIES 16                 /* sessions that are looked at for one handshake */
 
 /* How a connection verifies its server, without the trust anchors, as bytes to compare. */
@@ -602,7 +603,7 @@ static int take_errors(error *errors)
     const char *data;
     int count = 0, flags;
 
-    while (count < ERR_NUM_ERRORS
+    while (count < MAX_ERRORS
            && (errors[count].code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0)
         errors[count++].data = flags & ERR_TXT_STRING ? OPENSSL_strdup(data) : NULL;
     return count;
@@ -628,7 +629,7 @@ static void put_errors(error *errors, int count)
 static void forget_refused(SSL *ssl, const openssl_tickets_slot *slot, attempt *a,
                            SSL_SESSION *offered)
 {
-    error errors[ERR_NUM_ERRORS];
+    error errors[MAX_ERRORS];
     int count;
     void *before;
 
