@@ -608,9 +608,14 @@ class TestVerification:
         pair = setting.pair(server_name=NAME)
         set_post_handshake_auth(pair.client, True)
         pair.handshake()
-        pem = client_file.read_bytes()
-        pair.client.use_privatekey(serialization.load_pem_private_key(pem, None))
-        pair.client.use_certificate(x509.load_der_x509_certificate(certificate_in(client_file)))
+        key: Any = serialization.load_pem_private_key(client_file.read_bytes(), None)
+        certificate: Any = x509.load_der_x509_certificate(certificate_in(client_file))
+        try:
+            pair.client.use_privatekey(key)
+        except TypeError:  # older pyOpenSSLs take objects of their own
+            pair.client.use_privatekey(crypto.PKey.from_cryptography_key(key))
+            certificate = crypto.X509.from_cryptography(certificate)
+        pair.client.use_certificate(certificate)
         verify_client_post_handshake(pair.server)
         for _ in range(3):
             for step in (pair.server.do_handshake, pair.client_reads):
