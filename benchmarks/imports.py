@@ -1,7 +1,8 @@
 """
 What the imports cost, each in a new interpreter.
 
-It measures ``import openssl_tickets`` without cffi's backend, and compares ``use_system_openssl()``
+It measures ``import openssl_tickets`` without cffi's backend, and without what a program with TLS has
+mostly imported already. It compares ``use_system_openssl()``
 with a plain ``import OpenSSL``.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks.measure import measure, ratios, spread, table
 
 BACKEND = "import openssl_tickets, beyond cffi's backend"
+ALONE = "import openssl_tickets, beyond the backend, typing and _ssl"
 PLAIN = "import OpenSSL"
 PUT = "use_system_openssl()"
 BOTH = "import openssl_tickets and use_system_openssl()"
@@ -23,6 +25,7 @@ BOTH = "import openssl_tickets and use_system_openssl()"
 # For each name: code that runs first and is not measured, and code that is measured.
 PROGRAMS = {
     BACKEND: ("import _cffi_backend", "import openssl_tickets"),
+    ALONE: ("import _cffi_backend, typing, _ssl", "import openssl_tickets"),
     PLAIN: ("", "import OpenSSL"),
     PUT: ("import openssl_tickets", "openssl_tickets.use_system_openssl()"),
     BOTH: ("", "import openssl_tickets; openssl_tickets.use_system_openssl()"),
@@ -49,7 +52,7 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     times = measure(programs, rounds)
     rows = [
         [
-            f"`{name}`" if name != BACKEND else name,
+            name if name in (BACKEND, ALONE) else f"`{name}`",
             spread([1000 * value for value in values], ".1f"),
             spread(ratios(values, times[PLAIN]), ".3f"),
         ]
