@@ -1,9 +1,8 @@
 """
 What the imports cost, each in a new interpreter.
 
-It measures ``import openssl_tickets`` without cffi's backend, and without what a program with TLS has
-mostly imported already. It compares ``use_system_openssl()``
-with a plain ``import OpenSSL``.
+It measures ``import openssl_tickets`` without cffi's backend, and also without what most programs
+with TLS have imported already. It compares ``use_system_openssl()`` with a plain ``import OpenSSL``.
 """
 
 from __future__ import annotations
