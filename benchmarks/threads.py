@@ -44,7 +44,7 @@ from openssl_tickets import TicketKeys
 
 RECORDED = Path(__file__).with_name("threads.json")
 PLATFORM = " ".join(openssl_tickets.OPENSSL_VERSION.split()[:2])
-COMPARED = {**ON_LIBSSL, SET_SESSION: StandardSetSession}
+COMPARED: dict[str, type[Library]] = {**ON_LIBSSL, SET_SESSION: StandardSetSession}
 HEADER = ("library", "handshakes", "in", "rate")
 
 
