@@ -9,7 +9,7 @@ its ``_sslobj``. ``trio.SSLStream`` and anyio's ``TLSStream`` have an ``SSLObjec
 - in a ``_ssl._SSLSocket``: a reference to a socket, its ``SSL *``, and its context
 - in an ``SSLSession``: its ``SSL_SESSION *``, and its context
 
-This holds for CPython 3.8 to 3.14. The module checks it before it uses it.
+This holds for CPython 3.8 to 3.15. The module checks it before it uses it.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def verify_callback_at(address: int) -> str | None:
     A program cannot set a verify callback with ``ssl``. Newer CPythons (seen in 3.14.10) set their
     own. It is the same for all contexts, and refuses the public keys on a list.
     """
-    file = getattr(sys.modules["_ssl"], "__file__", None)
+    # Of the module that has been proved: anybody can put another one into its place.
+    file = getattr(_proved_module, "__file__", None)
     init = shared_object.symbol_of(file, "PyInit__ssl") if file else None
     if init is None or shared_object.file_of(init) != shared_object.file_of(address):
         return None
