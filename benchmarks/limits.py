@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import in_c
+from benchmarks.handshakes import APPDATA, SEEN
 from openssl_tickets._adapters import to_ssl_ctx
 
 CDEF = """
@@ -86,8 +87,6 @@ static int install_bare(void *ctx)
 @functools.cache
 def limits() -> Any:
     """Returns the module of the C code above, with its functions in Python."""
-    # They would be imported in a circle at the top.
-    from benchmarks.handshakes import APPDATA, SEEN
 
     def generate() -> bytes:
         return APPDATA
