@@ -12,7 +12,6 @@
  */
 #include <Python.h>
 #include <netdb.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <sys/socket.h>
@@ -20,12 +19,12 @@
 #include <openssl/x509v3.h>
 #include "openssl_tickets.h"
 
-#define DIGEST_LEN OPENSSL_TICKETS_ANCHORS_LEN
+#define DIGEST_LEN OPENSSL_TICKETS_DIGEST_LEN
 #define MAX_LIFETIME (7 * 86400) /* seconds, for which a client may keep a ticket (RFC 8446, 4.6.1) */
 #define MAX_ERRORS 16            /* in libssl's queue, which has a ring of 16: 4.0 hides its size */
 #define TRIES 16                 /* sessions that are looked at for one handshake */
 
-/* How a connection verifies its server, without the trust anchors, as bytes to compare. */
+/* What a connection shows and how it verifies, without the trust anchors: see read_strictness. */
 typedef struct {
     unsigned char bytes[4096]; /* of a few hundred: a host name has at most 255 */
     size_t len;
@@ -44,7 +43,7 @@ typedef struct {
     char *key;                 /* in the store: server and verify callback, then the digests of */
     size_t server_len;         /* the settings and of the anchors, in hex */
     SSL_verify_cb callback;    /* compared, never called */
-    unsigned char *settings;
+    unsigned char *settings;   /* see read_strictness */
     size_t settings_len;
     X509_STORE *trusted;       /* a reference to the store of the anchors */
     int crls;                  /* the number of CRLs in it */
@@ -220,9 +219,7 @@ static int append_param(settings *to, X509_VERIFY_PARAM *param)
     const char *host;
     int number, done = append(to, numbers, sizeof(numbers));
 
-    ERR_set_mark();
-    ip = X509_VERIFY_PARAM_get1_ip_asc(param);
-    ERR_pop_to_mark(); /* libcrypto takes it for an error if there is none */
+    ip = X509_VERIFY_PARAM_get1_ip_asc(param); /* raises an error if there is none */
     for (number = 0; done && (host = X509_VERIFY_PARAM_get0_host(param, number)) != NULL; number++)
         done = append_text(to, host);
     done = done && append_text(to, NULL)
@@ -231,37 +228,124 @@ static int append_param(settings *to, X509_VERIFY_PARAM *param)
     return done;
 }
 
-static int append_certificate(settings *to, const X509 *certificate)
-{
-    unsigned char fingerprint[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
-
-    return X509_digest(certificate, EVP_sha256(), fingerprint, &len)
-           && append(to, fingerprint, len);
-}
-
-/* Appends the client's own certificate and its chain. */
-static int append_identity(settings *to, SSL *ssl)
+/*
+ * Returns one of the certificates that ssl shows to a server that asks: its own, then those of the
+ * two chains that libssl may send with it. Returns NULL after the last one.
+ */
+static X509 *shown_by(SSL *ssl, int number)
 {
     X509 *certificate = SSL_get_certificate(ssl);
     STACK_OF(X509) *chains[2] = { NULL, NULL };
-    int which, number, done;
+    int which, count;
 
-    if (certificate == NULL)
-        return 1;
-    done = append_certificate(to, certificate);
+    if (certificate == NULL || number == 0)
+        return certificate;
+    number--;
     SSL_get0_chain_certs(ssl, &chains[0]);
     SSL_CTX_get_extra_chain_certs_only(SSL_get_SSL_CTX(ssl), &chains[1]);
-    for (which = 0; which < 2; which++)
-        for (number = 0; done && number < sk_X509_num(chains[which]); number++)
-            done = append_certificate(to, sk_X509_value(chains[which], number));
+    for (which = 0; which < 2; which++) {
+        count = chains[which] != NULL ? sk_X509_num(chains[which]) : 0;
+        if (number < count)
+            return sk_X509_value(chains[which], number);
+        number -= count;
+    }
+    return NULL;
+}
+
+/* Copies the last bytes of the signature. A program may sign a certificate again that is in use. */
+static void copy_signature(const X509 *certificate, unsigned char *to)
+{
+    const ASN1_BIT_STRING *signature = NULL;
+    int len;
+
+    memset(to, 0, DIGEST_LEN);
+    X509_get0_signature(&signature, NULL, certificate);
+    len = signature != NULL ? ASN1_STRING_length(signature) : 0;
+    if (len >= DIGEST_LEN)
+        memcpy(to, ASN1_STRING_get0_data(signature) + len - DIGEST_LEN, DIGEST_LEN);
+}
+
+/* Returns 1 if ssl shows the certificates that were digested. The caller holds the lock. */
+static int has_identity(SSL *ssl, const openssl_tickets_identity *identity)
+{
+    unsigned char signature[DIGEST_LEN];
+    int number;
+
+    for (number = 0; number < identity->count; number++) {
+        if (shown_by(ssl, number) != identity->shown[number].certificate)
+            return 0;
+        copy_signature(identity->shown[number].certificate, signature);
+        if (memcmp(signature, identity->shown[number].signature, sizeof(signature)) != 0)
+            return 0;
+    }
+    return number > 0 && shown_by(ssl, number) == NULL;
+}
+
+static void release_identity(openssl_tickets_identity *identity)
+{
+    while (identity->count > 0)
+        X509_free(identity->shown[--identity->count].certificate);
+}
+
+/* Digests the certificates that ssl shows, and keeps them, if they are not too many. */
+static int digest_identity(SSL *ssl, openssl_tickets_identity *made)
+{
+    const int room = sizeof(made->shown) / sizeof(*made->shown);
+    unsigned char fingerprint[DIGEST_LEN];
+    X509 *certificate;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int number, done = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+
+    made->count = 0;
+    for (number = 0; done && (certificate = shown_by(ssl, number)) != NULL; number++) {
+        done = X509_digest(certificate, EVP_sha256(), fingerprint, NULL)
+               && EVP_DigestUpdate(md, fingerprint, sizeof(fingerprint));
+        if (number < room && made->count == number && X509_up_ref(certificate)) {
+            made->shown[made->count++].certificate = certificate;
+            copy_signature(certificate, made->shown[number].signature);
+        }
+    }
+    done = done && EVP_DigestFinal_ex(md, made->digest, NULL);
+    EVP_MD_CTX_free(md);
+    if (!done || made->count < number)
+        release_identity(made);
     return done;
 }
 
 /*
- * Reads how ssl verifies its server and which certificate it shows: the settings, and a digest of
- * the trust anchors. The verify callback is not part of it. Returns 0 if that fails; then nothing may
- * be resumed.
+ * Writes a digest of the certificates that ssl shows; zeros if it has none. The digest is kept,
+ * because it takes longer than all else here.
+ */
+static int read_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *digest)
+{
+    openssl_tickets_identity made, old;
+    int is_known;
+
+    memset(digest, 0, DIGEST_LEN);
+    if (SSL_get_certificate(ssl) == NULL)
+        return 1;
+    openssl_tickets_lock();
+    is_known = has_identity(ssl, &slot->identity);
+    if (is_known)
+        memcpy(digest, slot->identity.digest, DIGEST_LEN);
+    openssl_tickets_unlock();
+    if (is_known)
+        return 1;
+    if (!digest_identity(ssl, &made))
+        return 0;
+    memcpy(digest, made.digest, DIGEST_LEN);
+    openssl_tickets_lock();
+    old = slot->identity;
+    slot->identity = made;
+    openssl_tickets_unlock();
+    release_identity(&old);
+    return 1;
+}
+
+/*
+ * Reads which certificate ssl shows and how it verifies its server: the settings, which begin with
+ * the digest of the certificate, and a digest of the trust anchors. The verify callback is not part
+ * of it. Returns 0 if that fails; then nothing may be resumed.
  *
  * It also returns 0 if ssl asks for an OCSP response. A resumption brings none: in TLS 1.2 libssl
  * does not call the callback that judges the response, and in TLS 1.3 it calls it with nothing.
@@ -275,16 +359,54 @@ static int read_strictness(SSL *ssl, settings *to, openssl_tickets_anchors *anch
         SSL_get_security_level(ssl),
     };
     X509_STORE *store = NULL;
+    int done;
 
     SSL_get0_verify_cert_store(ssl, &store);
     if (store == NULL)
         store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
-    to->len = 0;
-    return slot != NULL && store != NULL && SSL_get_tlsext_status_type(ssl) < 0
+    if (slot == NULL || store == NULL || SSL_get_tlsext_status_type(ssl) >= 0)
+        return 0;
+    ERR_set_mark();
+    to->len = DIGEST_LEN;
+    done = read_identity(ssl, slot, to->bytes)
            && append(to, numbers, sizeof(numbers))
            && append_param(to, SSL_get0_param(ssl))
            && append_param(to, X509_STORE_get0_param(store))
-           && append_identity(to, ssl) && digest_anchors(slot, store, anchors);
+           && digest_anchors(slot, store, anchors);
+    ERR_pop_to_mark();
+    return done;
+}
+
+/* Digests the settings. Most connections of an SSL_CTX have those of the one before. */
+static int digest_settings(openssl_tickets_slot *slot, const settings *of, unsigned char *digest)
+{
+    openssl_tickets_settings *kept = &slot->settings;
+    int is_known;
+
+    openssl_tickets_lock();
+    is_known = kept->len == of->len && memcmp(kept->bytes, of->bytes, of->len) == 0;
+    if (is_known)
+        memcpy(digest, kept->digest, DIGEST_LEN);
+    openssl_tickets_unlock();
+    if (is_known)
+        return 1;
+    if (!EVP_Digest(of->bytes, of->len, digest, NULL, EVP_sha256(), NULL))
+        return 0;
+    if (of->len <= sizeof(kept->bytes)) {
+        openssl_tickets_lock();
+        memcpy(kept->bytes, of->bytes, of->len);
+        memcpy(kept->digest, digest, DIGEST_LEN);
+        kept->len = of->len;
+        openssl_tickets_unlock();
+    }
+    return 1;
+}
+
+/* Lets go of what the digests in the slot are of. The slot is freed then. */
+void openssl_tickets_release_digests(openssl_tickets_slot *slot)
+{
+    X509_STORE_free(slot->anchors.store);
+    release_identity(&slot->identity);
 }
 
 static char *write_hex(char *to, const unsigned char *digest)
@@ -313,7 +435,7 @@ static char *name_server(SSL *ssl, const char *name)
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
     int fd = SSL_get_fd(ssl);
-    size_t size;
+    size_t name_len, port_size;
 
     if (fd >= 0 && getpeername(fd, (struct sockaddr *)&address, &len) == 0
         && (address.ss_family == AF_INET || address.ss_family == AF_INET6)
@@ -324,10 +446,14 @@ static char *name_server(SSL *ssl, const char *name)
         name = host;
     if (*name == '\0')
         return NULL;
-    size = strlen(name) + 1 + strlen(port) + 1;
-    server = OPENSSL_malloc(size);
-    if (server != NULL)
-        snprintf(server, size, "%s:%s", name, port);
+    name_len = strlen(name);
+    port_size = strlen(port) + 1;
+    server = OPENSSL_malloc(name_len + 1 + port_size);
+    if (server != NULL) {
+        memcpy(server, name, name_len);
+        server[name_len] = ':';
+        memcpy(server + name_len + 1, port, port_size);
+    }
     return server;
 }
 
@@ -352,13 +478,17 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
     }
     if (a != NULL && a->key != NULL && read_strictness(ssl, &now, &anchors)
         && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
-        && EVP_Digest(now.bytes, now.len, digest, NULL, EVP_sha256(), NULL)
+        && digest_settings(openssl_tickets_slot_of(ssl), &now, digest)
         && X509_STORE_up_ref(anchors.store) && (a->trusted = anchors.store) != NULL
         && SSL_set_ex_data(ssl, attempt_index, a)) {
         a->settings_len = now.len;
         a->crls = anchors.crls;
-        snprintf(a->key, a->server_len + 2, "%s%s%s ", server, verifier != NULL ? " " : "",
-                 verifier != NULL ? verifier : "");
+        memcpy(a->key, server, a->server_len - verifier_len);
+        if (verifier != NULL) {
+            a->key[a->server_len - verifier_len] = ' ';
+            memcpy(a->key + a->server_len - verifier_len + 1, verifier, verifier_len - 1);
+        }
+        a->key[a->server_len] = ' ';
         write_hex(a->key + a->server_len + 1, digest);
         *write_hex(anchors_in(a), anchors.digest) = '\0';
     } else {
@@ -369,28 +499,31 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
     return a != NULL ? a->key : NULL;
 }
 
-/* Returns 1 if ssl still has the settings with which its handshake began. Reads its anchors. */
-static int has_same_settings(SSL *ssl, const attempt *a, openssl_tickets_anchors *anchors)
-{
-    settings now;
-
-    return a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, anchors)
-           && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0;
-}
-
 /* Compares how ssl verifies now with how it did when its handshake began. */
 static void settle(SSL *ssl, attempt *a)
 {
+    settings now;
     openssl_tickets_anchors anchors;
 
     if (a->state != RUNS)
         return;
     a->state = CHANGED;
-    if (has_same_settings(ssl, a, &anchors) && anchors.store == a->trusted
-        && anchors.crls == a->crls) {
+    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, &anchors)
+        && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0
+        && anchors.store == a->trusted && anchors.crls == a->crls) {
         write_hex(anchors_in(a), anchors.digest);
         a->state = AS_IT_BEGAN;
     }
+}
+
+/* Returns 1 if ssl still shows the certificate with which its handshake began. */
+static int shows_the_same(SSL *ssl, const attempt *a)
+{
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
+    unsigned char digest[DIGEST_LEN];
+
+    return slot != NULL && read_identity(ssl, slot, digest)
+           && memcmp(digest, a->settings, DIGEST_LEN) == 0;
 }
 
 /* Returns the key of the current attempt, or NULL if there is none. */
@@ -424,12 +557,11 @@ static int has_psk(const SSL *ssl)
 const char *openssl_tickets_key_to_keep(SSL *ssl)
 {
     attempt *a = attempt_of(ssl);
-    openssl_tickets_anchors anchors;
 
     if (a == NULL)
         return NULL;
     settle(ssl, a);
-    if (a->state == AS_IT_BEGAN && (has_psk(ssl) || !has_same_settings(ssl, a, &anchors)))
+    if (a->state == AS_IT_BEGAN && (has_psk(ssl) || !shows_the_same(ssl, a)))
         a->state = CHANGED;
     return a->state == AS_IT_BEGAN ? a->key : NULL;
 }

@@ -15,6 +15,7 @@ typedef struct entry {
     struct entry *older, *newer; /* in the order in which they got their last session */
     char *key;
     size_t key_len;
+    unsigned long hash;          /* of the key */
     SSL_SESSION **sessions;      /* references; the newest is the last */
     size_t count, room;
 } entry;
@@ -32,19 +33,24 @@ struct openssl_tickets_store {
  * FNV-1a in steps of 8 bytes. An attacker cannot choose the keys: they are digests and the program's
  * server names.
  */
-static unsigned long hash(const void *of)
+static unsigned long hash(const char *key, size_t key_len)
 {
-    const entry *e = of;
     uint64_t value = 0xcbf29ce484222325, word = 0;
-    size_t place, size;
+    size_t place = key_len % sizeof(word);
 
-    for (place = 0; place < e->key_len; place += size) {
-        size = e->key_len - place < sizeof(word) ? e->key_len - place : sizeof(word);
-        memcpy(&word, e->key + place, size);
+    memcpy(&word, key, place);
+    value ^= word;
+    for (; place < key_len; place += sizeof(word)) {
+        memcpy(&word, key + place, sizeof(word));
         value = (value ^ word) * 0x100000001b3;
         value ^= value >> 32;
     }
     return (unsigned long)value;
+}
+
+static unsigned long hash_of(const void *e)
+{
+    return ((const entry *)e)->hash;
 }
 
 static int compare(const void *one, const void *other)
@@ -64,7 +70,7 @@ openssl_tickets_store *openssl_tickets_new_store(size_t max_servers, size_t max_
     store->pid = getpid();
     store->max_entries = max_servers;
     store->max_sessions = max_sessions;
-    store->entries = OPENSSL_LH_new(hash, compare);
+    store->entries = OPENSSL_LH_new(hash_of, compare);
     if (store->entries == NULL) {
         OPENSSL_free(store);
         return NULL;
@@ -175,7 +181,7 @@ void openssl_tickets_release_store(openssl_tickets_store *store)
 
 static entry *find(openssl_tickets_store *store, const char *key, size_t key_len)
 {
-    entry wanted = { .key = (char *)key, .key_len = key_len };
+    entry wanted = { .key = (char *)key, .key_len = key_len, .hash = hash(key, key_len) };
 
     return OPENSSL_LH_retrieve(store->entries, &wanted);
 }
@@ -191,6 +197,7 @@ static entry *add(openssl_tickets_store *store, const char *key, size_t key_len)
     if (e->key != NULL) {
         memcpy(e->key, key, key_len);
         e->key_len = key_len;
+        e->hash = hash(key, key_len);
         OPENSSL_LH_insert(store->entries, e);
         if (OPENSSL_LH_retrieve(store->entries, e) == e) {
             put_last(store, e);

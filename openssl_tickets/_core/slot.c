@@ -95,7 +95,7 @@ static void free_slot(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
     forget(slot->number);
     openssl_tickets_release_keyring(slot->keyring);
     openssl_tickets_release_store(slot->store);
-    X509_STORE_free(slot->anchors.store);
+    openssl_tickets_release_digests(slot);
     OPENSSL_free(slot->purpose);
     OPENSSL_free(slot);
 }

@@ -43,14 +43,31 @@ void openssl_tickets_write_unraisable(void *exception, void *object);
 typedef struct openssl_tickets_keyring openssl_tickets_keyring;
 typedef struct openssl_tickets_store openssl_tickets_store;
 
-#define OPENSSL_TICKETS_ANCHORS_LEN 32
+/* Digests that the clients of an SSL_CTX need for each handshake: see client_sessions.c. */
+#define OPENSSL_TICKETS_DIGEST_LEN 32
 
 typedef struct {
     X509_STORE *store;         /* a reference; NULL if there is no digest yet */
     int count;                 /* the number of certificates and CRLs in the store then */
     int crls;                  /* the number of CRLs among them */
-    unsigned char digest[OPENSSL_TICKETS_ANCHORS_LEN];
+    unsigned char digest[OPENSSL_TICKETS_DIGEST_LEN];
 } openssl_tickets_anchors;
+
+typedef struct {
+    int count;                 /* 0 if there is no digest yet */
+    struct {
+        X509 *certificate;     /* a reference */
+        unsigned char signature[OPENSSL_TICKETS_DIGEST_LEN]; /* its last bytes then */
+    } shown[8];
+    unsigned char digest[OPENSSL_TICKETS_DIGEST_LEN];
+} openssl_tickets_identity;
+
+typedef struct {
+    size_t len;                /* 0 if there is no digest yet */
+    unsigned char bytes[512];
+    unsigned char digest[OPENSSL_TICKETS_DIGEST_LEN];
+} openssl_tickets_settings;
+
 /* What happened to the tickets of an SSL_CTX: see ticket_stats.py. */
 typedef struct {
     uint64_t issued, received, used, renewed, ignored, aborted, undecryptable, failed;
@@ -65,7 +82,9 @@ typedef struct {
     int resumes;               /* under the lock: whether clients offer sessions by themselves */
     openssl_tickets_store *store; /* under the lock: the store of the sessions; NULL if Python has it */
     int stores_nothing;        /* under the lock: whether we set SESS_CACHE_NO_INTERNAL_STORE */
-    openssl_tickets_anchors anchors; /* under the lock: a digest of what clients trust */
+    openssl_tickets_anchors anchors; /* under the lock: a digest of what clients trust, */
+    openssl_tickets_identity identity; /* of the certificates that they show, */
+    openssl_tickets_settings settings; /* and of how the last one verified */
     int binds_names;           /* under the lock: whether a ticket is bound to its server name */
     long max_lifetime;         /* under the lock: seconds from the full handshake; 0 for no limit */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl uses its own keys */
@@ -156,6 +175,7 @@ void openssl_tickets_clear_store(openssl_tickets_store *store);
 size_t openssl_tickets_count_stored(openssl_tickets_store *store);
 
 /* _core/client_sessions.c. Python defines the last two functions. */
+void openssl_tickets_release_digests(openssl_tickets_slot *slot);
 int openssl_tickets_set_resumes(SSL_CTX *ctx, int resumes, openssl_tickets_store *store,
                                 int is_chained);
 int openssl_tickets_is_server_only(SSL_CTX *ctx);

@@ -119,6 +119,12 @@ def key_of(setting: Setting) -> str:
     return store.put_in[-1][0]
 
 
+def digest_of(setting: Setting, store: Store) -> str:
+    """Returns what the key of a new connection says of its context and settings."""
+    resumed(setting)
+    return store.put_in[-1][0].split(" ")[-1]
+
+
 @pytest.fixture(params=[MemorySessionStore, Store], ids=["in C", "in Python"])
 def make_store(request: pytest.FixtureRequest) -> Callable[[], MemorySessionStore]:
     """A store that C reads and writes itself, or one that only Python can."""
@@ -408,6 +414,17 @@ class TestWhose:
         assert len({key for key, _ in store.put_in}) == 2
 
 
+def add_hosts(context: Any, count: int) -> None:
+    """Makes connections of the context accept one more host name, as often as *count* says."""
+    for _ in range(count):
+        assert native.lib.add_host(pointer(context), b"h" * 255)
+
+
+def set_chain(context: Any, more: int) -> None:
+    """Makes clients show their certificate, and the same one *more* times after it."""
+    assert native.lib.set_chain(pointer(context), more)
+
+
 def _on_ssl(change: Callable[[ssl.SSLContext], object]) -> Callable[[Any, Any], None]:
     def apply(context: Any, files: Any) -> None:
         if not isinstance(context, ssl.SSLContext):
@@ -434,8 +451,7 @@ def _no_verification(context: Any, files: Any) -> None:
         context.set_verify(SSL.VERIFY_NONE)
 
 
-def _set_time(context: Any) -> None:
-    context.get_cert_store().set_time(datetime.datetime.now() + datetime.timedelta(days=1))
+TOMORROW = datetime.datetime.now() + datetime.timedelta(days=1)  # the same for all contexts
 
 
 def _add_to_chain(context: Any, files: Any) -> None:
@@ -485,7 +501,7 @@ CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "store flags": _on_pyopenssl(
         lambda context: context.get_cert_store().set_flags(crypto.X509StoreFlags.X509_STRICT)
     ),
-    "store time": _on_pyopenssl(_set_time),
+    "store time": _on_pyopenssl(lambda context: context.get_cert_store().set_time(TOMORROW)),
 }
 
 
@@ -525,6 +541,70 @@ class TestVerification:
         verify(setting.client_context, Path(files["other"]))  # which does not know the server
         with pytest.raises(ERRORS, match=r"(?i)certificate.verify.failed"):
             resumed(setting)
+
+    def test_certificates_of_one_context(self, setting: Setting, client_file: Path) -> None:
+        """The key tells what is shown now, whatever the context showed before."""
+        store = Store()
+        show = partial(show_certificate, client_file=client_file)
+        expected = []
+        for more in range(10):  # C knows a chain of 8 certificates again, but none of 9
+            fresh(setting, store, show, partial(set_chain, more=more))
+            expected.append(digest_of(setting, store))
+        fresh(setting, store)
+        assert len({digest_of(setting, store), *expected}) == 11
+        fresh(setting, store, show)
+        for more in (*range(10), *range(9, -1, -1)):
+            set_chain(setting.client_context, more)
+            assert digest_of(setting, store) == expected[more]
+
+    def test_certificates_in_turn(self, setting: Setting, client_file: Path) -> None:
+        if setting.library != "ssl":
+            pytest.skip("pyOpenSSL's contexts do not change any more")
+        chains = [client_file.with_name(f"{name}.pem") for name in "ab"]
+        for chain in chains:
+            chain.write_bytes(client_file.read_bytes() + trustme.CA().cert_pem.bytes())
+        store = Store()
+        resume_sessions(setting.client_context, store)
+        digests = []
+        for chain in (chains[0], chains[1], client_file) * 2:
+            show_certificate(setting.client_context, chain)
+            digests.append(digest_of(setting, store))
+        assert digests[:3] == digests[3:]
+        assert len(set(digests)) == 3
+
+    @pytest.mark.filterwarnings("ignore:.*X509:DeprecationWarning")
+    def test_certificate_signed_again(
+        self, library: str, server_file: Path, client_file: Path
+    ) -> None:
+        """A certificate that is signed again where it is in use is another one."""
+        if library == "ssl":
+            pytest.skip("ssl does not change a certificate")
+        setting = Setting(library, "1.3", server_file)
+        store = Store()
+        key: Any = serialization.load_pem_private_key(client_file.read_bytes(), None)
+        certificate = crypto.X509.from_cryptography(
+            x509.load_der_x509_certificate(certificate_in(client_file))
+        )
+        fresh(setting, store, lambda context: context.use_certificate(certificate))
+        digests = [digest_of(setting, store) for _ in range(2)]
+        assert digests[0] == digests[1]
+        for _ in range(2):
+            certificate.sign(crypto.PKey.from_cryptography_key(key), "sha256")
+            digests.append(digest_of(setting, store))
+        assert len(set(digests)) == 3
+
+    def test_settings_of_one_context(self, setting: Setting) -> None:
+        """The key tells how a connection verifies, whatever the one before did."""
+        store = Store()
+        expected = []
+        for hosts in range(4):  # C does not know settings with two names of 255 characters again
+            fresh(setting, store, partial(add_hosts, count=hosts))
+            expected.append(digest_of(setting, store))
+        assert len(set(expected)) == 4
+        fresh(setting, store)
+        for hosts in range(4):
+            assert [digest_of(setting, store) for _ in range(2)] == [expected[hosts]] * 2
+            add_hosts(setting.client_context, 1)
 
     def test_trust_settings(self, setting: Setting, ca_file: Path, tmp_path: Path) -> None:
         """The same authority is less worth in a file that says what it is not trusted for."""

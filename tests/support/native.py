@@ -33,6 +33,8 @@ void set_external_session(void *ctx, void *session);
 int has_info_callback(void *ctx);
 void set_verify_callback(void *ctx);
 void set_info_callback(void *ctx);
+int add_host(void *ctx, const char *name);
+int set_chain(void *ctx, int more);
 void abort_tickets(void *ctx);
 void set_ticket_key_answers(void *ctx, int encrypt, int decrypt);
 int set_max_early_data(void *ctx, unsigned int bytes);
@@ -75,6 +77,20 @@ static int accept_as_before(int preverified, X509_STORE_CTX *ctx)
 static void set_verify_callback(void *ctx)
 {
     SSL_CTX_set_verify(ctx, SSL_CTX_get_verify_mode(ctx), accept_as_before);
+}
+
+static int add_host(void *ctx, const char *name)
+{
+    return X509_VERIFY_PARAM_add1_host(SSL_CTX_get0_param(ctx), name, strlen(name));
+}
+
+static int set_chain(void *ctx, int more)
+{
+    int done = SSL_CTX_clear_chain_certs(ctx);
+
+    while (done && more-- > 0)
+        done = SSL_CTX_add1_chain_cert(ctx, SSL_CTX_get0_certificate(ctx));
+    return done;
 }
 
 static void duplicate(void *ssl) { SSL_free(SSL_dup(ssl)); }
