@@ -818,7 +818,6 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
     SSL *ssl = (SSL *)const_ssl; /* as every info callback has to, to do anything */
     openssl_tickets_slot *slot;
     attempt *a;
-    int resumes;
 
     if (!(where & (SSL_CB_HANDSHAKE_START | SSL_CB_HANDSHAKE_DONE | SSL_CB_ALERT))
         || SSL_is_server(ssl) || (slot = openssl_tickets_slot_of(ssl)) == NULL)
@@ -829,14 +828,11 @@ void openssl_tickets_state_changed(const SSL *const_ssl, int where, int ret)
         /* An earlier handshake is over, and so is what it verified. */
         if (a != NULL && SSL_set_ex_data(ssl, attempt_index, NULL))
             end_attempt(a);
-        openssl_tickets_lock();
-        resumes = slot->resumes;
-        openssl_tickets_unlock();
         /*
          * A session that the program set itself is left alone, because nobody can tell what was
          * verified for it. The same is true for the session of a renegotiation.
          */
-        if (resumes && SSL_get_session(ssl) == NULL)
+        if (slot->resumes && SSL_get_session(ssl) == NULL)
             begin_handshake(ssl, slot);
     } else if (a != NULL && where & SSL_CB_HANDSHAKE_DONE) {
         end_handshake(ssl, slot, a, 0);

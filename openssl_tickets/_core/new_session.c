@@ -35,14 +35,15 @@ static SSL_SESSION *clients_copy(SSL_SESSION *session)
 
 void openssl_tickets_announce(SSL *ssl, const openssl_tickets_slot *slot, SSL_SESSION *session)
 {
-    openssl_tickets_store *store;
+    openssl_tickets_store *store = NULL;
     SSL_SESSION *copy = NULL;
-    int announces;
+    int announces = slot->announces;
 
-    openssl_tickets_lock();
-    announces = slot->announces;
-    store = openssl_tickets_hold_store(SSL_is_server(ssl) ? NULL : slot->store);
-    openssl_tickets_unlock();
+    if (!SSL_is_server(ssl)) {
+        openssl_tickets_lock();
+        store = openssl_tickets_hold_store(slot->store);
+        openssl_tickets_unlock();
+    }
     if (!announces && store == NULL)
         return;
     ERR_set_mark();

@@ -19,16 +19,6 @@ static void make_indexes(void)
     began_index = SSL_get_ex_new_index(0, NULL, NULL, openssl_tickets_dup_nothing, NULL);
 }
 
-static long max_lifetime_of(const openssl_tickets_slot *slot)
-{
-    long seconds;
-
-    openssl_tickets_lock();
-    seconds = slot->max_lifetime;
-    openssl_tickets_unlock();
-    return seconds;
-}
-
 /* Limits the sessions of ctx, in seconds; 0 for no limit. Returns 0 if there is no memory. */
 int openssl_tickets_set_max_lifetime(SSL_CTX *ctx, long seconds)
 {
@@ -37,9 +27,7 @@ int openssl_tickets_set_max_lifetime(SSL_CTX *ctx, long seconds)
     if (slot == NULL || !CRYPTO_THREAD_run_once(&indexes_once, make_indexes) || deadline_index < 0
         || began_index < 0)
         return 0;
-    openssl_tickets_lock();
     slot->max_lifetime = seconds;
-    openssl_tickets_unlock();
     if (seconds != 0)
         SSL_CTX_set_timeout(ctx, seconds);
     return 1;
@@ -49,7 +37,7 @@ long openssl_tickets_get_max_lifetime(SSL_CTX *ctx)
 {
     const openssl_tickets_slot *slot = openssl_tickets_slot_of_ctx(ctx);
 
-    return slot != NULL ? max_lifetime_of(slot) : 0;
+    return slot != NULL ? slot->max_lifetime : 0;
 }
 
 static long shorter(long one, long other)
@@ -80,7 +68,7 @@ static int set_deadline(SSL_SESSION *session, long deadline)
  */
 int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
 {
-    long max_lifetime = max_lifetime_of(slot);
+    long max_lifetime = slot->max_lifetime;
 
     if (max_lifetime == 0)
         return 1;
@@ -102,7 +90,7 @@ int openssl_tickets_begin_session(SSL *ssl, const openssl_tickets_slot *slot)
  */
 int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
 {
-    long max_lifetime = max_lifetime_of(slot), deadline, left, timeout, now, began;
+    long max_lifetime = slot->max_lifetime, deadline, left, timeout, now, began;
     SSL_SESSION *session = SSL_get_session(ssl);
 
     if (max_lifetime == 0 || openssl_tickets_before_tls13(ssl))
@@ -135,7 +123,7 @@ int openssl_tickets_limit_ticket(SSL *ssl, const openssl_tickets_slot *slot)
  */
 int openssl_tickets_has_time_left(SSL_SESSION *session, const openssl_tickets_slot *slot)
 {
-    long max_lifetime = max_lifetime_of(slot), timeout, deadline;
+    long max_lifetime = slot->max_lifetime, timeout, deadline;
 
     if (max_lifetime == 0)
         return 1;

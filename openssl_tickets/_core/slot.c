@@ -227,5 +227,6 @@ int openssl_tickets_marks(const SSL *ssl)
 
 int openssl_tickets_set_marks(SSL *ssl, int marks)
 {
-    return SSL_set_ex_data(ssl, marks_index, (void *)(intptr_t)marks);
+    return openssl_tickets_marks(ssl) == marks
+           || SSL_set_ex_data(ssl, marks_index, (void *)(intptr_t)marks);
 }

@@ -59,14 +59,28 @@ static int lacks_id_context(SSL *ssl)
  * Stops libssl from looking into its internal session cache while there are ticket callbacks.
  * libssl would resume from the cache without calling the decrypt callback, and a session in the
  * cache must not be written to. The program may set another mode at any time, so each client's
- * hello calls this again. The caller holds the lock.
+ * hello calls this again.
  */
 static void close_cache(const openssl_tickets_slot *slot)
 {
-    long mode = SSL_CTX_get_session_cache_mode(slot->ctx);
+    const long closed = SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
 
-    if (!(mode & SSL_SESS_CACHE_NO_INTERNAL_LOOKUP))
-        SSL_CTX_set_session_cache_mode(slot->ctx, mode | SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
+    if (SSL_CTX_get_session_cache_mode(slot->ctx) & closed)
+        return;
+    openssl_tickets_lock();
+    SSL_CTX_set_session_cache_mode(slot->ctx, SSL_CTX_get_session_cache_mode(slot->ctx) | closed);
+    openssl_tickets_unlock();
+}
+
+/* new_session.c keeps the sessions of clients out of the cache. This context is a server's. */
+static void open_store(openssl_tickets_slot *slot)
+{
+    openssl_tickets_lock();
+    if (slot->stores_nothing)
+        SSL_CTX_set_session_cache_mode(slot->ctx, SSL_CTX_get_session_cache_mode(slot->ctx)
+                                                      & ~SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    slot->stores_nothing = 0;
+    openssl_tickets_unlock();
 }
 
 /*
@@ -92,20 +106,25 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
     (void)alert, (void)arg;
     if (!openssl_tickets_set_marks(ssl, is_second_hello(ssl) ? OPENSSL_TICKETS_AGAIN : 0))
         return SSL_CLIENT_HELLO_ERROR;
-    if (slot != NULL) {
-        if (!openssl_tickets_begin_session(ssl, slot))
-            return SSL_CLIENT_HELLO_ERROR;
-        openssl_tickets_lock();
-        if (slot->asks_generate || slot->asks_decrypt || slot->binds_names)
-            close_cache(slot);
-        if (slot->stores_nothing) { /* so slot->ctx is a server's after all: see new_session.c */
-            slot->stores_nothing = 0;
-            SSL_CTX_set_session_cache_mode(slot->ctx, SSL_CTX_get_session_cache_mode(slot->ctx)
-                                                          & ~SSL_SESS_CACHE_NO_INTERNAL_STORE);
-        }
-        openssl_tickets_unlock();
-    }
+    if (slot == NULL)
+        return SSL_CLIENT_HELLO_SUCCESS;
+    if (!openssl_tickets_begin_session(ssl, slot))
+        return SSL_CLIENT_HELLO_ERROR;
+    if (slot->asks_generate || slot->asks_decrypt || slot->binds_names)
+        close_cache(slot);
+    if (slot->stores_nothing)
+        open_store(slot);
     return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+static int has_keys(const openssl_tickets_slot *slot)
+{
+    int has;
+
+    openssl_tickets_lock();
+    has = slot->keyring != NULL;
+    openssl_tickets_unlock();
+    return has;
 }
 
 /*
@@ -117,15 +136,11 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
  */
 static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
 {
-    int asks_generate, asks_decrypt, has_keys, refused = 0, answer;
+    int asks_generate = slot->asks_generate, asks_decrypt = slot->asks_decrypt;
+    int refused = 0, answer;
     void *before;
 
-    openssl_tickets_lock();
-    asks_generate = slot->asks_generate;
-    asks_decrypt = slot->asks_decrypt;
-    has_keys = slot->keyring != NULL;
-    openssl_tickets_unlock();
-    if (!asks_generate && !asks_decrypt && !has_keys)
+    if (!asks_generate && !asks_decrypt && !has_keys(slot))
         return 1;
     if (lacks_id_context(ssl))
         refused = OPENSSL_TICKETS_NO_ID_CONTEXT;
@@ -158,12 +173,8 @@ static char lower(char letter)
 static int keep_server_name(SSL *ssl, SSL_SESSION *session, const openssl_tickets_slot *slot)
 {
     const char *name;
-    int binds_names;
 
-    openssl_tickets_lock();
-    binds_names = slot->binds_names;
-    openssl_tickets_unlock();
-    if (!binds_names || SSL_session_reused(ssl) || SSL_SESSION_get0_hostname(session) != NULL)
+    if (!slot->binds_names || SSL_session_reused(ssl) || SSL_SESSION_get0_hostname(session) != NULL)
         return 1;
     name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     return name == NULL || SSL_SESSION_set1_hostname(session, name);
@@ -198,15 +209,12 @@ static int is_decrypted(SSL_TICKET_STATUS status)
 static int is_of_another_name(SSL *ssl, const SSL_SESSION *session,
                               const openssl_tickets_slot *slot)
 {
-    const char *name, *issued_for = SSL_SESSION_get0_hostname(session);
+    const char *name, *issued_for;
     size_t name_len, number;
-    int binds_names;
 
-    openssl_tickets_lock();
-    binds_names = slot->binds_names;
-    openssl_tickets_unlock();
-    if (!binds_names)
+    if (!slot->binds_names)
         return 0;
+    issued_for = SSL_SESSION_get0_hostname(session);
     if (!openssl_tickets_hello_server_name(ssl, &name, &name_len))
         return issued_for != NULL;
     if (issued_for == NULL || strlen(issued_for) != name_len)
@@ -226,12 +234,8 @@ static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyn
     SSL_SESSION *offered = NULL;
     void *appdata = NULL, *before;
     size_t appdata_len = 0;
-    int asks_decrypt;
 
-    openssl_tickets_lock();
-    asks_decrypt = slot->asks_decrypt;
-    openssl_tickets_unlock();
-    if (!asks_decrypt) {
+    if (!slot->asks_decrypt) {
         switch (status) {
         case SSL_TICKET_EMPTY:
         case SSL_TICKET_NO_DECRYPT:
@@ -258,9 +262,7 @@ static int ask_decrypt(SSL *ssl, SSL_SESSION *session, const unsigned char *keyn
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
     /* If this client has no ticket, libssl would look into its cache next. */
-    openssl_tickets_lock();
     close_cache(slot);
-    openssl_tickets_unlock();
     return answer;
 }
 
@@ -325,7 +327,11 @@ static SSL_TICKET_RETURN decrypt_ticket(SSL *ssl, SSL_SESSION *session,
         answer = SSL_TICKET_RETURN_IGNORE_RENEW;
         accepted = 0;
     }
-    marks = accepted ? marks | OPENSSL_TICKETS_ACCEPTED : marks & ~OPENSSL_TICKETS_ACCEPTED;
+    /* Only is_cached asks for it. */
+    if (accepted && openssl_tickets_before_tls13(ssl))
+        marks |= OPENSSL_TICKETS_ACCEPTED;
+    else
+        marks &= ~OPENSSL_TICKETS_ACCEPTED;
     if (answer < 0 || !openssl_tickets_set_marks(ssl, marks))
         return SSL_TICKET_RETURN_ABORT;
     return answer;
@@ -347,12 +353,10 @@ void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has
 
     if (slot == NULL)
         return;
-    openssl_tickets_lock();
     slot->asks_generate = has_generate;
     slot->asks_decrypt = has_decrypt;
     if (has_generate || has_decrypt)
         close_cache(slot);
-    openssl_tickets_unlock();
 }
 
 /*
@@ -365,11 +369,9 @@ int openssl_tickets_bind_names(SSL_CTX *ctx, int enabled)
 
     if (slot == NULL)
         return 0;
-    openssl_tickets_lock();
     slot->binds_names = enabled;
     if (enabled)
         close_cache(slot);
-    openssl_tickets_unlock();
     return 1;
 }
 

@@ -19,6 +19,7 @@
 #error "openssl_tickets needs OpenSSL 3.0 or newer, and these headers are older: set OPENSSL_DIR"
 #endif
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <openssl/err.h>
@@ -76,17 +77,17 @@ typedef struct {
 typedef struct {
     uintptr_t number;          /* Python keeps the callbacks under it; no number is used twice */
     SSL_CTX *ctx;              /* the owner of the slot */
-    int asks_generate;         /* under the lock: whether Python has a generate callback */
-    int asks_decrypt;          /* under the lock: whether Python has a decrypt callback */
-    int announces;             /* under the lock: whether Python has a callback for new sessions */
-    int resumes;               /* under the lock: whether clients offer sessions by themselves */
+    atomic_int asks_generate;  /* whether Python has a generate callback */
+    atomic_int asks_decrypt;   /* whether Python has a decrypt callback */
+    atomic_int announces;      /* whether Python has a callback for new sessions */
+    atomic_int resumes;        /* whether clients offer sessions by themselves */
+    atomic_int binds_names;    /* whether a ticket is bound to its server name */
+    atomic_int stores_nothing; /* whether we set SESS_CACHE_NO_INTERNAL_STORE */
+    atomic_long max_lifetime;  /* seconds from the full handshake; 0 for no limit */
     openssl_tickets_store *store; /* under the lock: the store of the sessions; NULL if Python has it */
-    int stores_nothing;        /* under the lock: whether we set SESS_CACHE_NO_INTERNAL_STORE */
     openssl_tickets_anchors anchors; /* under the lock: a digest of what clients trust, */
     openssl_tickets_identity identity; /* of the certificates that they show, */
     openssl_tickets_settings settings; /* and of how the last one verified */
-    int binds_names;           /* under the lock: whether a ticket is bound to its server name */
-    long max_lifetime;         /* under the lock: seconds from the full handshake; 0 for no limit */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl uses its own keys */
     unsigned char *purpose;    /* under the lock: the purpose of the derived keys, or NULL */
     size_t purpose_len;
