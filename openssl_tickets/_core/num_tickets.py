@@ -6,7 +6,7 @@ from typing import SupportsIndex
 
 from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
 from openssl_tickets._adapters.types import TLSConnection, TLSContext
-from openssl_tickets._core.integers import checked
+from openssl_tickets._core.arguments import checked
 from openssl_tickets._core.sides import to_server_ssl, to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import Error, drain_error_queue, raise_error

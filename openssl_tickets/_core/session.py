@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters import is_session, to_ssl, to_ssl_session
 from openssl_tickets._adapters.types import ForeignSession, TLSConnection
-from openssl_tickets._core.integers import checked
+from openssl_tickets._core.arguments import checked, exact
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
 
@@ -469,12 +469,12 @@ def _checked_data(name: str, data: bytes | bytearray | memoryview) -> bytes:
         ValueError: *data* is too large for a session.
     """
     try:
-        size = memoryview(data).nbytes
+        view = memoryview(data)
     except TypeError:
         raise TypeError(f"{name} must be bytes, not {type(data).__name__}") from None
-    if size > MAX_ENCODED:
-        raise ValueError(f"{name} has {size} bytes, and a session has at most {MAX_ENCODED}")
-    return bytes(data)
+    if view.nbytes > MAX_ENCODED:
+        raise ValueError(f"{name} has {view.nbytes} bytes, and a session has at most {MAX_ENCODED}")
+    return view.tobytes()
 
 
 def get_session(connection: TLSConnection | ForeignSession) -> Session | None:
@@ -628,6 +628,7 @@ def set_appdata(session: Pointer[SSL_SESSION], appdata: object) -> None:
     """Sets the application data of an ``SSL_SESSION *``, as :attr:`Session.ticket_appdata` does."""
     result = 0
     if isinstance(appdata, bytes):
+        appdata = exact(appdata)
         result = lib.openssl_tickets_set_appdata(session, appdata, len(appdata))
     if result != 1:
         raise_appdata_error(appdata, result)

@@ -6,8 +6,8 @@ from typing import SupportsIndex
 
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._adapters.types import TLSContext
+from openssl_tickets._core.arguments import checked
 from openssl_tickets._core.callbacks import number_of
-from openssl_tickets._core.integers import checked
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import lib
 from openssl_tickets._native.errors import raise_error

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol, SupportsIndex
 
-from openssl_tickets._core.integers import checked
+from openssl_tickets._core.arguments import checked
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
@@ -116,7 +116,7 @@ class MemorySessionStore:
 def _encoded(key: str) -> bytes:
     if not isinstance(key, str):
         raise TypeError(f"key must be a str, not {type(key).__name__}")
-    return key.encode(errors="surrogatepass")
+    return str.encode(key, errors="surrogatepass")  # not a subclass's own
 
 
 class FileSessionStore:

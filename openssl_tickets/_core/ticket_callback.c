@@ -137,7 +137,8 @@ static int has_keys(const openssl_tickets_slot *slot)
 static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
 {
     int asks_generate = slot->asks_generate, asks_decrypt = slot->asks_decrypt;
-    int refused = 0, answer;
+    int refused = 0, answer = OPENSSL_TICKETS_NOTHING;
+    char room[OPENSSL_TICKETS_ROOM];
     void *before;
 
     if (!asks_generate && !asks_decrypt && !has_keys(slot))
@@ -153,13 +154,18 @@ static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
     if (!Py_IsInitialized() || !openssl_tickets_begin_callback(ssl, NULL, &before))
         return 0;
     ERR_set_mark();
-    answer = refused ? openssl_tickets_refuse(ssl, app_data_of(ssl), slot->number, refused)
-                     : openssl_tickets_generate(ssl, app_data_of(ssl), slot->number);
+    if (!refused)
+        answer = openssl_tickets_generate(ssl, app_data_of(ssl), slot->number, room);
+    if (answer >= 0
+        && openssl_tickets_set_appdata(SSL_get_session(ssl), room, (size_t)answer) != 1)
+        refused = OPENSSL_TICKETS_NOT_STORED;
+    if (refused)
+        answer = openssl_tickets_refuse(ssl, app_data_of(ssl), slot->number, refused);
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
-    if (answer != 1 || refused)
+    if (answer == -1)
         openssl_tickets_count(&slot->counts.failed);
-    return answer == 1 && !refused;
+    return answer != -1;
 }
 
 static char lower(char letter)

@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, overload
 
 from openssl_tickets._adapters.types import TLSContext
+from openssl_tickets._core.arguments import exact
 from openssl_tickets._core.callbacks import number_of, surface, ticket_callbacks
 from openssl_tickets._core.session import Session, owned_session, raise_appdata_error
 from openssl_tickets._core.sides import to_server_ssl_ctx
@@ -311,6 +312,10 @@ _STATUSES = {
 _DECRYPTED = frozenset({TicketStatus.SUCCESS, TicketStatus.SUCCESS_RENEW})
 _USES = frozenset({TicketReturn.USE, TicketReturn.USE_RENEW})
 _new_ticket = partial(object.__new__, ReceivedTicket)
+_unpack = ffi.unpack
+_set_generated = lib.openssl_tickets_set_generated
+_NOTHING = lib.OPENSSL_TICKETS_NOTHING
+_ROOM = lib.OPENSSL_TICKETS_ROOM
 
 
 # generate and decrypt run for every ticket. In the middle of a handshake, Python's code and data
@@ -318,23 +323,31 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 # all that they need from C as arguments.
 
 
-@ffi.def_extern("openssl_tickets_generate", onerror=surface)
-def openssl_tickets_generate(ssl: Pointer[SSL], app_data: int, number: int) -> int:
+@ffi.def_extern("openssl_tickets_generate", error=-1, onerror=surface)
+def openssl_tickets_generate(
+    ssl: Pointer[SSL], app_data: int, number: int, room: Pointer[char]
+) -> int:
     connection_of, generate, _, data = ticket_callbacks[number]
     if generate is None:  # removed in the meantime
-        return 1
+        return _NOTHING
     connection = connection_of(ssl, app_data)
     appdata = generate(connection, data)
-    if appdata is not None:
-        result = 0
-        if isinstance(appdata, bytes):
-            result = lib.openssl_tickets_set_generated(ssl, appdata, len(appdata))
-        if result != 1:
-            raise_appdata_error(appdata, result)
-    return 1
+    if appdata is None:
+        return _NOTHING
+    if type(appdata) is bytes and len(appdata) <= _ROOM:
+        size = len(appdata)
+        room[0:size] = appdata  # C stores it: a call into C would let go of the GIL
+        return size
+    result = 0
+    if isinstance(appdata, bytes):
+        appdata = exact(appdata)
+        result = _set_generated(ssl, appdata, len(appdata))
+    if result != 1:
+        raise_appdata_error(appdata, result)
+    return _NOTHING
 
 
-@ffi.def_extern("openssl_tickets_refuse", onerror=surface)
+@ffi.def_extern("openssl_tickets_refuse", error=-1, onerror=surface)
 def openssl_tickets_refuse(ssl: Pointer[SSL], app_data: int, number: int, reason: int) -> int:
     connection = ticket_callbacks[number][0](ssl, app_data)  # noqa: F841 (surface reads it)
     raise RuntimeError(_REFUSED[reason])
@@ -357,8 +370,8 @@ def openssl_tickets_decrypt(
     connection = connection_of(ssl, app_data)
     ticket = _new_ticket()
     ticket.status, default, decrypted = _STATUSES[status]
-    ticket.key_name = ffi.unpack(key_name, key_name_len) if key_name_len else b""
-    ticket.appdata = ffi.unpack(appdata, appdata_len) if appdata else b"" if decrypted else None
+    ticket.key_name = _unpack(key_name, key_name_len) if key_name_len else b""
+    ticket.appdata = _unpack(appdata, appdata_len) if appdata else b"" if decrypted else None
     ticket._session = None
     ticket._ssl = ssl
     ticket._thread = get_ident()
@@ -391,6 +404,8 @@ _REFUSED = {
     "session id context, so libssl would end each handshake in which this ticket is offered: call "
     "context.set_session_id(b'...') before the context serves, with a name for what may share its "
     "tickets",
+    lib.OPENSSL_TICKETS_NOT_STORED: "libssl did not store the ticket's application data: it is out "
+    "of memory, or the client's certificate leaves no room for them in a ticket",
 }
 
 

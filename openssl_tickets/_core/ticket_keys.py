@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters.types import TLSContext
+from openssl_tickets._core.arguments import checked, exact
 from openssl_tickets._core.callbacks import number_of, ticket_callbacks
-from openssl_tickets._core.integers import checked
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
@@ -55,6 +55,7 @@ class TicketKey:
         for argument, value in (("name", name), ("hmac_key", hmac_key), ("aes_key", aes_key)):
             if not isinstance(value, bytes):
                 raise TypeError(f"{argument} must be bytes, not {type(value).__name__}")
+        name, hmac_key, aes_key = exact(name), exact(hmac_key), exact(aes_key)
         if len(name) != _NAME_LEN:
             raise ValueError(f"name must have {_NAME_LEN} bytes, not {len(name)}")
         if len(hmac_key) not in _SECRET_LENS or len(aes_key) != len(hmac_key):
@@ -111,7 +112,8 @@ class TicketKey:
 
         libssl: ``EVP_KDF_derive`` with HKDF and SHA-256 (OpenSSL 3.0).
         """
-        if not checked_purpose(purpose):
+        purpose = checked_purpose(purpose)
+        if not purpose:
             return self
         return _ticket_key(lib.openssl_tickets_key_for_purpose(self._key, purpose, len(purpose)))
 
@@ -142,6 +144,7 @@ class TicketKey:
 def checked_purpose(purpose: bytes) -> bytes:
     if not isinstance(purpose, bytes):
         raise TypeError(f"purpose must be bytes, not {type(purpose).__name__}: {purpose!r:.80}")
+    purpose = exact(purpose)
     if len(purpose) > lib.OPENSSL_TICKETS_MAX_PURPOSE_LEN:
         raise ValueError(
             f"purpose must have at most {lib.OPENSSL_TICKETS_MAX_PURPOSE_LEN} bytes, not "
@@ -358,6 +361,7 @@ class TicketKeys:
         """
         if not isinstance(key_name, bytes):
             raise TypeError(f"key_name must be bytes, not {type(key_name).__name__}")
+        key_name = exact(key_name)
         self._must_not_be_derived()
         result = -1
         if len(key_name) == _NAME_LEN:
@@ -474,7 +478,8 @@ def set_ticket_keys(context: TLSContext, keys: TicketKeys | None, purpose: bytes
     """
     if keys is not None and not isinstance(keys, TicketKeys):
         raise TypeError(f"keys must be a TicketKeys or None, not {type(keys).__name__}")
-    if checked_purpose(purpose) and keys is None:
+    purpose = checked_purpose(purpose)
+    if purpose and keys is None:
         raise ValueError("a purpose needs a TicketKeys, which its keys are derived from")
     ssl_ctx = to_server_ssl_ctx(context, "ticket keys")
     # If C refuses a ticket, openssl_tickets_refuse finds the connection here.
@@ -491,6 +496,8 @@ def checked_secrets(secret: bytes | Sequence[bytes]) -> list[bytes]:
     for each in secrets:
         if not isinstance(each, bytes):
             raise TypeError(f"secret must be bytes, not {type(each).__name__}")
+    secrets = [exact(each) for each in secrets]
+    for each in secrets:
         if len(each) < _SMALLEST_SECRET:
             raise ValueError(
                 f"secret must have {_SMALLEST_SECRET} bytes or more, not {len(each)}: "

@@ -143,10 +143,15 @@ int openssl_tickets_get_counts(SSL_CTX *ctx, openssl_tickets_counts *counts);
 #define OPENSSL_TICKETS_STATEFUL 1
 #define OPENSSL_TICKETS_CACHED 2
 #define OPENSSL_TICKETS_NO_ID_CONTEXT 3
+#define OPENSSL_TICKETS_NOT_STORED 4
+
+/* What generate returns if it has written nothing into the room for data. It returns -1 if it fails. */
+#define OPENSSL_TICKETS_NOTHING (-2)
+#define OPENSSL_TICKETS_ROOM 256 /* bytes */
 
 void openssl_tickets_tell_libssl(openssl_tickets_slot *slot);
 void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has_decrypt);
-int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number);
+int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number, char *room);
 int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t number, int reason);
 SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const char *keyname,
                                           size_t keyname_len, SSL_TICKET_STATUS status,

@@ -11,10 +11,10 @@ import OpenSSL.SSL
 import pytest
 
 import openssl_tickets
-from openssl_tickets import SSL, TicketKey, TicketKeys
+from openssl_tickets import SSL, MemorySessionStore, Session, TicketKey, TicketKeys
 from openssl_tickets._core import callbacks
 from tests.support import native
-from tests.support.callbacks import Callback
+from tests.support.callbacks import Callback, Lying
 from tests.support.libraries import Setting
 
 KEYS = TicketKeys([TicketKey.generate()])
@@ -172,3 +172,62 @@ class TestSides:
             openssl_tickets.set_num_tickets(pair.server, number)
             pair.handshake()
         assert pair.received == 1
+
+
+class TestLengths:
+    """No ``__len__`` of a subclass of bytes makes C read more than there is."""
+
+    @pytest.mark.parametrize("wrong", ["name", "hmac_key", "aes_key"])
+    def test_keys(self, wrong: str) -> None:
+        right = {"name": bytes(16), "hmac_key": bytes(32), "aes_key": bytes(32)}
+        lying = Lying(b"x", len(right[wrong]))
+        with pytest.raises(ValueError, match=r"must have (16|32) bytes.* not .*\b1\b"):
+            TicketKey(**right | {wrong: lying})
+
+    def test_secrets(self) -> None:
+        with pytest.raises(ValueError, match="secret must have 32 bytes or more, not 1:"):
+            TicketKeys.derived(Lying(b"x", 32), 3600, 3600)
+        honest, lying = (
+            TicketKeys.derived(secret, 3600, 3600)
+            for secret in (bytes(range(40)), Lying(bytes(range(40)), 32))
+        )
+        assert lying.keys == honest.keys
+
+    def test_names(self) -> None:
+        keys = TicketKeys([TicketKey.generate(), TicketKey.generate()])
+        with pytest.raises(ValueError, match=r"no key has the name 78$"):
+            keys.forget(Lying(b"x", 16))
+
+    @pytest.mark.parametrize("length", [0, 200])
+    def test_purposes(self, setting13: Setting, length: int) -> None:
+        key = TicketKey.generate()
+        assert key.for_purpose(Lying(b"staging", length)) == key.for_purpose(b"staging")
+        with pytest.raises(ValueError, match="at most 255 bytes, not 300"):
+            key.for_purpose(Lying(b"x" * 300, length))
+        policies = [Setting(setting13.library, "1.3", setting13.server_file) for _ in range(2)]
+        for policy, purpose in zip(policies, (b"staging", Lying(b"staging", length)), strict=True):
+            openssl_tickets.set_ticket_keys(
+                policy.server_context, TicketKeys([key]), purpose=purpose
+            )
+        assert openssl_tickets.session_reused(policies[1].handshake(policies[0].session()).server)
+
+    @pytest.mark.parametrize("length", [0, 60_000])
+    def test_appdata(self, setting13: Setting, length: int) -> None:
+        session = setting13.session()
+        session.ticket_appdata = Lying(b"x" * 30, length)
+        assert session.ticket_appdata == b"x" * 30
+
+    @pytest.mark.parametrize("length", [0, 60_000])
+    def test_encoded_sessions(self, setting13: Setting, length: int) -> None:
+        session = setting13.session()
+        assert Session.from_der(Lying(session.to_der(), length)) == session
+        assert Session.from_pem(Lying(session.to_pem(), length)) == session
+
+    def test_keys_of_stores(self, setting13: Setting) -> None:
+        class Key(str):
+            def encode(self, *arguments: Any, **names: Any) -> Any:
+                return Lying(b"x", 60_000)
+
+        store = MemorySessionStore()
+        store.put(Key("server"), setting13.session())
+        assert store.take("server") is not None

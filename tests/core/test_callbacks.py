@@ -1000,37 +1000,46 @@ class TestProcesses:
             module,
             server_file,
             """
-            import contextlib, ctypes
+            import ctypes
             shim, asked = ctypes.CDLL(None), []
             def decrypt(connection, ticket, data):
                 asked.append(ticket.session is not None)
             def generate(connection, data):
                 asked.append("generate")
-            openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
-            for offered in (session, None):
-                for number in (0, 1, 2, 4):
-                    asked.clear()
-                    made = pair(offered)
-                    shim.fail_set_ex_data(number)
-                    try:
-                        made.handshake()
-                        print(number, asked, made.reused)
-                    except errors:
-                        print(number, asked, "ended")
-                    finally:
-                        shim.fail_set_ex_data(0)
+            for version in ("1.3", "1.2"):
+                server_context = tls.server_context(SERVER_FILE, version)
+                client_context = tls.client_context(version)
+                openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
+                first = pair().handshake()
+                session = openssl_tickets.get_session(first.client).copy()
+                for offered in (session, None):
+                    for number in (0, 1, 3):
+                        asked.clear()
+                        made = pair(offered)
+                        shim.fail_set_ex_data(number)
+                        try:
+                            made.handshake()
+                            print(version, number, asked, made.reused)
+                        except errors:
+                            print(version, number, asked, "ended")
+                        finally:
+                            shim.fail_set_ex_data(0)
             """,
             LD_PRELOAD=str(library),
         )
         assert output.splitlines() == [
-            "0 [True, 'generate'] True",
-            "1 [] ended",  # the hello
-            "2 [] ended",  # as it is kept for decrypt
-            "4 [True] ended",  # what decrypt has answered
-            "0 ['generate', 'generate'] False",
-            "1 [] ended",
-            "2 [] ended",
-            "4 ['generate'] ended",  # the second ticket
+            "1.3 0 [True, 'generate'] True",
+            "1.3 1 [] ended",  # as it is kept for decrypt
+            "1.3 3 [True] ended",  # as generate begins
+            "1.3 0 ['generate', 'generate'] False",
+            "1.3 1 [] ended",
+            "1.3 3 ['generate'] ended",  # the second ticket
+            "1.2 0 [True] True",
+            "1.2 1 [] ended",
+            "1.2 3 [True] ended",  # what decrypt has answered
+            "1.2 0 [False, 'generate'] False",
+            "1.2 1 [] ended",
+            "1.2 3 [False] ended",
         ]
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ssl
+import datetime
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import openssl_tickets
-from openssl_tickets import SSL, ReceivedTicket, TicketReturn, TicketStatus
+from openssl_tickets import SSL, ReceivedTicket, TicketReturn, TicketStatus, ticket_stats
 from tests.support import native
-from tests.support.callbacks import Recorder, in_threads
+from tests.support.callbacks import Lying, Recorder, in_threads
 from tests.support.ends import WANTS
 from tests.support.libraries import (
     ERRORS,
+    ask_for_certificate,
     cache_mode,
     close,
     context_of,
@@ -26,6 +30,7 @@ from tests.support.libraries import (
     no_tickets,
     pointer,
     set_cache_mode,
+    show_certificate,
     switch_by_server_name,
 )
 from tests.support.policies import Policy, appdata_of, pointer_of
@@ -261,22 +266,72 @@ class TestAppdata:
         self, policy13: Policy, client_file: Path, ca_file: Path
     ) -> None:
         """With a client's certificate in the session, less data fits, and that is seen in time."""
-        server, client = policy13.server_context, policy13.client_context
-        server.load_verify_locations(str(ca_file))
-        if policy13.library == "ssl":
-            server.verify_mode = ssl.CERT_REQUIRED
-            client.load_cert_chain(client_file)
-        else:
-            server.set_session_id(b"tests")
-            server.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-            client.use_privatekey_file(str(client_file))
-            client.use_certificate_chain_file(str(client_file))
+        ask_for_certificate(policy13.server_context, ca_file, required=True)
+        show_certificate(policy13.client_context, client_file)
         policy13.recorder.appdata = b"x" * 65_000
         policy13.install()
         with pytest.raises(ValueError, match="do not fit a ticket"):
             policy13.handshake()
         policy13.recorder.appdata = b"x" * 60_000
         assert policy13.offer(policy13.session()).appdata == b"x" * 60_000
+
+    def test_certificate_that_leaves_no_room(self, policy13: Policy, tmp_path: Path) -> None:
+        """Then not even a few bytes fit."""
+
+        def large(size: int) -> Policy:
+            policy = Policy(policy13.library, "1.3", policy13.server_file)
+            path = tmp_path / f"{size}.pem"
+            path.write_bytes(large_certificate(size))
+            ask_for_certificate(policy.server_context, path, required=True)
+            show_certificate(policy.client_context, path)
+            return policy
+
+        session = openssl_tickets.get_session(large(60_000).handshake().server)
+        assert session is not None
+        policy = large(60_000 + 65_280 - 100 - len(session.to_der()))
+        policy.recorder.appdata = b"x" * 10
+        policy.install()
+        assert policy.offer(policy.session()).appdata == b"x" * 10
+        policy.recorder.appdata = b"x" * 200
+        with pytest.raises(RuntimeError, match="leaves no room"):
+            policy.handshake()
+        assert ticket_stats(policy.server_context).failed == 1
+
+    @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 1000])
+    def test_sizes(self, policy: Policy, size: int) -> None:
+        """C has room for 256 bytes."""
+        policy.recorder.appdata = bytes(range(1, 256)) * 4
+        policy.recorder.appdata = policy.recorder.appdata[:size]
+        policy.install()
+        assert policy.offer(policy.session()).appdata == policy.recorder.appdata
+
+    @pytest.mark.parametrize("size", [3, 300])
+    @pytest.mark.parametrize("length", [0, 200, 60_000])
+    def test_wrong_length(self, policy13: Policy, size: int, length: int) -> None:
+        """No __len__ of a subclass makes C read more than there is."""
+        policy13.recorder.appdata = Lying(b"x" * size, length)
+        policy13.install()
+        assert policy13.offer(policy13.session()).appdata == b"x" * size
+
+
+def large_certificate(size: int) -> bytes:
+    """Returns a certificate with *size* bytes in an extension, and its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(size)), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return certificate.public_bytes(pem) + key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 class TestReceivedTicket:

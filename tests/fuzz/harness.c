@@ -140,16 +140,21 @@ static void examine(SSL_SESSION *session)
 }
 
 /* The stand-ins for Python: what the callbacks of a program might do. */
-int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number)
+int openssl_tickets_generate(SSL *ssl, uintptr_t app_data, uintptr_t number, char *room)
 {
     (void)app_data, (void)number;
-    return answers & 8 ? 1 : openssl_tickets_set_generated(ssl, "alice", 5);
+    if (answers & 8)
+        return OPENSSL_TICKETS_NOTHING;
+    if (answers & 4)
+        return openssl_tickets_set_generated(ssl, "alice", 5) == 1 ? OPENSSL_TICKETS_NOTHING : -1;
+    memcpy(room, "alice", 5);
+    return 5;
 }
 
 int openssl_tickets_refuse(SSL *ssl, uintptr_t app_data, uintptr_t number, int reason)
 {
     (void)ssl, (void)app_data, (void)number, (void)reason;
-    return 0;
+    return -1;
 }
 
 SSL_TICKET_RETURN openssl_tickets_decrypt(SSL *ssl, uintptr_t app_data, const char *keyname,

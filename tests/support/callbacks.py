@@ -12,6 +12,23 @@ from typing import Any
 from openssl_tickets import ReceivedTicket, Session, TicketReturn, get_session
 
 
+class Lying(bytes):
+    """Bytes that say that there are *length* of them."""
+
+    def __new__(cls, content: bytes, length: int) -> Lying:
+        self = super().__new__(cls, content)
+        self.length = length
+        return self
+
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __bytes__(self) -> bytes:
+        return self
+
+
 class Callback:
     """A callable that supports weak references, so that a test sees when it is freed."""
 

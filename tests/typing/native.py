@@ -4,7 +4,7 @@ Calls into C, checked by mypy --strict and never run: a wrong argument is an err
 
 from __future__ import annotations
 
-from openssl_tickets._native._libssl import SSL, SSL_CTX, Pointer, ffi, lib
+from openssl_tickets._native._libssl import SSL, SSL_CTX, Pointer, char, ffi, lib
 from openssl_tickets._system_openssl._pyopenssl import ffi as pyopenssl_ffi, lib as pyopenssl_lib
 
 ctx: Pointer[SSL_CTX] = ffi.cast("SSL_CTX *", 0)
@@ -67,17 +67,17 @@ def surface(kind: type[BaseException], exception: BaseException, traceback: obje
 
 
 @ffi.def_extern("openssl_tickets_generate", onerror=surface)
-def generate(ssl: Pointer[SSL], app_data: int, number: int) -> int:
+def generate(ssl: Pointer[SSL], app_data: int, number: int, room: Pointer[char]) -> int:
     return 1
 
 
 @ffi.def_extern("openssl_tickets_generate", onerror=surface)  # type: ignore[arg-type]
-def generate_for_ctx(ctx: Pointer[SSL_CTX], app_data: int, number: int) -> int:
+def generate_for_ctx(ctx: Pointer[SSL_CTX], app_data: int, number: int, room: Pointer[char]) -> int:
     return 1
 
 
 @ffi.def_extern("openssl_tickets_generate", onerror=surface)  # type: ignore[arg-type]
-def generate_text(ssl: Pointer[SSL], app_data: int, number: int) -> str:
+def generate_text(ssl: Pointer[SSL], app_data: int, number: int, room: Pointer[char]) -> str:
     return ""
 
 

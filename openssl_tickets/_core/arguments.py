@@ -1,4 +1,4 @@
-"""Checks integers before libssl gets them. libssl would truncate those that are too large."""
+"""Checks integers and bytes before C gets them. libssl would truncate too large integers."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def checked(name: str, value: SupportsIndex, smallest: int, largest: int, unit: 
     if number > largest:
         raise ValueError(f"{name} must be at most {largest}{unit}, not {number}")
     return number
+
+
+def exact(value: bytes) -> bytes:
+    """
+    Returns *value* as ``bytes`` itself, not as one of its subclasses.
+
+    A subclass may have its own ``__len__``. With a wrong length, C would read other memory.
+    """
+    return value if type(value) is bytes else memoryview(value).tobytes()
