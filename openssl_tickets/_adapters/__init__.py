@@ -9,15 +9,15 @@ so importing this package imports neither library.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openssl_tickets._adapters import pyopenssl, stdlib
+from openssl_tickets._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer
 
 
-class SSLContext(NamedTuple):
+class SSLContext:
     """
     A proved ``SSL_CTX *``, and a function that finds the user's connection of one of its ``SSL *``.
 
@@ -25,8 +25,13 @@ class SSLContext(NamedTuple):
     ``SSL_get_app_data`` returns. If the library does not know *ssl*, it raises a KeyError.
     """
 
-    pointer: Pointer[SSL_CTX]
-    connection_of: Callable[[Pointer[SSL], int], Any]
+    __slots__ = ("connection_of", "pointer")
+
+    def __init__(
+        self, pointer: Pointer[SSL_CTX], connection_of: Callable[[Pointer[SSL], int], Any]
+    ) -> None:
+        self.pointer = pointer
+        self.connection_of = connection_of
 
 
 def to_ssl_ctx(context: object) -> SSLContext:

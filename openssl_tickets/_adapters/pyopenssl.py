@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
 from openssl_tickets._native.shared_object import file_of, our_libssl
+from openssl_tickets._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer

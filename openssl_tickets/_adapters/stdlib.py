@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from openssl_tickets._native import _libssl, shared_object
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import LibraryMismatchError
 from openssl_tickets._native.library import OPENSSL_VERSION
+from openssl_tickets._typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer, void

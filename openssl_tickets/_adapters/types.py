@@ -6,7 +6,7 @@ They import no library. Objects that look like a library's own, as gevent's and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from openssl_tickets._typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import ssl

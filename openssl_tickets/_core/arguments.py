@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from typing import SupportsIndex
+
+from openssl_tickets._typing import SupportsIndex
 
 
 def checked(name: str, value: SupportsIndex, smallest: int, largest: int, unit: str = "") -> int:

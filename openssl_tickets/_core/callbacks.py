@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
+from openssl_tickets._typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL_CTX, Pointer

@@ -6,7 +6,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from openssl_tickets._adapters import (
     chain_info_callback,
@@ -22,6 +21,7 @@ from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._core.session_stores import MemorySessionStore, SessionStore, expires
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
+from openssl_tickets._typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, char

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._adapters.types import TLSContext
@@ -15,6 +14,7 @@ from openssl_tickets._core.callbacks import (
 )
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, SSL_SESSION, Pointer

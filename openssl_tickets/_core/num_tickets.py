@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import SupportsIndex
-
 from openssl_tickets._adapters import is_context, to_ssl, to_ssl_ctx
 from openssl_tickets._adapters.types import TLSConnection, TLSContext
 from openssl_tickets._core.arguments import checked
 from openssl_tickets._core.sides import to_server_ssl, to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import Error, drain_error_queue, raise_error
+from openssl_tickets._typing import SupportsIndex
 
 # A client cannot ask for more (RFC 9149). libssl would accept any number, and send that many
 # tickets ahead of a connection's data: 2**40 tickets are about 250 terabytes.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters import is_session, to_ssl, to_ssl_session
 from openssl_tickets._adapters.types import ForeignSession, TLSConnection
 from openssl_tickets._core.arguments import checked, exact
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import drain_error_queue, raise_error
+from openssl_tickets._typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_SESSION, Pointer, unsigned_char

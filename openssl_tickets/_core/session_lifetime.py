@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import SupportsIndex
-
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.arguments import checked
@@ -11,6 +9,7 @@ from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import lib
 from openssl_tickets._native.errors import raise_error
+from openssl_tickets._typing import SupportsIndex
 
 _TIMEOUT_MAX = 2**31 - 1  # seconds, some 68 years
 

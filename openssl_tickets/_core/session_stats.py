@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from openssl_tickets._adapters import to_ssl_ctx
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._native._libssl import lib
+from openssl_tickets._typing import NamedTuple
 
 
 class SessionStats(NamedTuple):

@@ -7,12 +7,12 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol, SupportsIndex
 
 from openssl_tickets._core.arguments import checked
 from openssl_tickets._core.session import Session, owned_session
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
+from openssl_tickets._typing import Any, Protocol, SupportsIndex
 
 _SERVERS_MAX = 1_000_000
 _SESSIONS_MAX = 1000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from openssl_tickets._adapters import SSLContext, to_ssl, to_ssl_ctx
 from openssl_tickets._native._libssl import lib
+from openssl_tickets._typing import Any
 
 CData = Any
 

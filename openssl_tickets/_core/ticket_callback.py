@@ -6,7 +6,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, overload
 
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.arguments import exact
@@ -14,6 +13,14 @@ from openssl_tickets._core.callbacks import number_of, surface, ticket_callbacks
 from openssl_tickets._core.session import Session, owned_session, raise_appdata_error
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._typing import (
+    TYPE_CHECKING,
+    Any,
+    NoReturn,
+    SupportsIndex,
+    TypeVar,
+    overload,
+)
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import SSL, SSL_CTX, Pointer, char

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.arguments import checked, exact
@@ -11,6 +10,7 @@ from openssl_tickets._core.callbacks import number_of, ticket_callbacks
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
 from openssl_tickets._native.errors import raise_error
+from openssl_tickets._typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import (

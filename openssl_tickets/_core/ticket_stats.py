@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from openssl_tickets._adapters.types import TLSContext
 from openssl_tickets._core.callbacks import number_of
 from openssl_tickets._core.sides import to_server_ssl_ctx
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._typing import NamedTuple
 
 
 class TicketStats(NamedTuple):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._typing import NoReturn
 
 
 class Error(Exception):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-import re
 import sys
 
 # The tests have not been run on a free-threaded build. Its limited API (abi3t) begins with 3.15.
@@ -48,6 +47,8 @@ with contextlib.suppress(ImportError):
 try:
     from openssl_tickets._native._libssl import lib
 except ImportError as error:
+    import re  # here, because its import is slow
+
     if re.search(r"lib(ssl|crypto)\.(so|\d)|OPENSSL_3", str(error)):
         raise ImportError(NO_LIBSSL.format(error=error), name="openssl_tickets") from error
     if error.name == "openssl_tickets._native._libssl" and isinstance(error, ModuleNotFoundError):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from openssl_tickets._native import _libssl
 from openssl_tickets._native._libssl import ffi, lib
+from openssl_tickets._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openssl_tickets._native._libssl import Pointer, char, void

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import types
-from typing import Any
 
 from openssl_tickets._adapters import pyopenssl
 from openssl_tickets._extras import needs_extra
 from openssl_tickets._native.errors import drain_error_queue
 from openssl_tickets._native.library import OPENSSL_VERSION
+from openssl_tickets._typing import Any
 
 # The oldest and the newest pyOpenSSL whose own tests pass on our binding, see tests/suites/.
 TESTED_PYOPENSSL = ((25, 0), (26, 4))
@@ -192,6 +191,8 @@ def _as_module(lib: Any) -> types.ModuleType:
         elif name.startswith("__"):
             reason = "a module of its kind has none"
         else:
+            import re  # here, because its import is slow
+
             reason = next(
                 (reason for names, reason in NOT_OFFERED.items() if re.fullmatch(names, name)),
                 "openssl_tickets binds what cryptography offers to pyOpenSSL "
@@ -205,6 +206,8 @@ def _as_module(lib: Any) -> types.ModuleType:
 
 
 def _warn_if_untested(version: str) -> None:
+    import re
+
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     oldest, newest = TESTED_PYOPENSSL
     if not oldest <= numbers <= newest:
