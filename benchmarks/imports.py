@@ -2,7 +2,8 @@
 What the imports cost, each in a new interpreter.
 
 It measures ``import openssl_tickets`` without cffi's backend, and also without ``ssl``, which most
-programs with TLS have imported already. It compares ``use_system_openssl()`` with ``import OpenSSL``.
+programs with TLS have imported already. It compares ``use_system_openssl()`` with
+``import OpenSSL``.
 """
 
 from __future__ import annotations
