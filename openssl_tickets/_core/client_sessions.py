@@ -138,12 +138,19 @@ def resume_sessions(
         client_sessions.pop(number, None)
         tell_c_of_new_sessions(ssl_ctx.pointer, number)
         return None
+    before = client_sessions.get(number)
     if store is None:
-        entry = client_sessions.get(number)
-        store = entry[1].store if entry is not None else MemorySessionStore()
+        # In one step, so that two threads get the same store.
+        new = (
+            ssl_ctx.connection_of,
+            ClientSessions(MemorySessionStore(), verify_callbacks_are_alike),
+        )
+        store = client_sessions.setdefault(number, new)[1].store
     is_chained = chain_info_callback(context, _state_changed)
     in_c = store._store if type(store) is MemorySessionStore else ffi.NULL
     if not lib.openssl_tickets_set_resumes(ssl_ctx.pointer, True, in_c, is_chained):
+        if before is None:
+            client_sessions.pop(number, None)
         raise_error(
             "this context has an info callback that pyOpenSSL knows nothing of, or there is no "
             "memory: no clients of it can resume by themselves"

@@ -7,6 +7,7 @@ import datetime
 import gc
 import logging
 import ssl
+import sys
 import textwrap
 import threading
 import time
@@ -250,6 +251,30 @@ class TestResumes:
         assert [resumed(setting) for _ in range(2)] == [False, False]
         resume_sessions(context, store)
         assert resumed(setting)
+
+    def test_one_store_for_threads(self, setting13: Setting) -> None:
+        """Threads that turn it on at the same time get one store."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for _ in range(50):
+                start = threading.Barrier(4)
+                context = setting13.make_client_context()
+                assert len({id(store) for store in self._turned_on_at_once(context, start)}) == 1
+        finally:
+            sys.setswitchinterval(interval)
+
+    @staticmethod
+    def _turned_on_at_once(context: Any, start: threading.Barrier) -> list[object]:
+        stores: list[object] = []
+
+        def turn_on(_: int) -> None:
+            start.wait(30)
+            stores.append(resume_sessions(context))
+
+        in_threads(start.parties, turn_on)
+        assert len(stores) == start.parties
+        return stores
 
     def test_keeps_its_store(self, setting: Setting) -> None:
         """Called again without a store, the context keeps the one that it has."""
