@@ -45,6 +45,7 @@ typedef struct {
     SSL_verify_cb callback;    /* compared, never called */
     unsigned char *settings;   /* see read_strictness */
     size_t settings_len;
+    X509 *shown;               /* a reference to the client's own certificate, or NULL */
     X509_STORE *trusted;       /* a reference to the store of the anchors */
     int crls;                  /* the number of CRLs in it */
     enum { RUNS, AS_IT_BEGAN, CHANGED } state;
@@ -78,6 +79,7 @@ static void end_attempt(attempt *a)
         return;
     SSL_SESSION_free(a->offered);
     release_stored(a, 1); /* if it is still there, the handshake has not ended */
+    X509_free(a->shown);
     X509_STORE_free(a->trusted);
     OPENSSL_free(a->key);
     OPENSSL_free(a->settings);
@@ -252,107 +254,73 @@ static X509 *shown_by(SSL *ssl, int number)
     return NULL;
 }
 
-/* Copies the last bytes of the signature. A program may sign a certificate again that is in use. */
-static void copy_signature(const X509 *certificate, unsigned char *to)
+/*
+ * Digests bytes. If they are those that were digested last, the digest is known. That is faster, also
+ * because libcrypto takes some time to find SHA-256.
+ */
+static int digest(openssl_tickets_digested *last, const unsigned char *bytes, size_t len,
+                  unsigned char *to)
 {
-    const ASN1_BIT_STRING *signature = NULL;
-    int len;
+    unsigned char *copy, *old;
+    int is_known;
+
+    openssl_tickets_lock();
+    is_known = last->bytes != NULL && last->len == len && memcmp(last->bytes, bytes, len) == 0;
+    if (is_known)
+        memcpy(to, last->digest, DIGEST_LEN);
+    openssl_tickets_unlock();
+    if (is_known)
+        return 1;
+    copy = OPENSSL_memdup(bytes, len);
+    if (copy == NULL || !EVP_Digest(bytes, len, to, NULL, EVP_sha256(), NULL)) {
+        OPENSSL_free(copy);
+        return 0;
+    }
+    openssl_tickets_lock();
+    old = last->bytes;
+    last->bytes = copy;
+    last->len = len;
+    memcpy(last->digest, to, DIGEST_LEN);
+    openssl_tickets_unlock();
+    OPENSSL_free(old);
+    return 1;
+}
+
+/* Digests the certificates that ssl shows; without any, the digest is zeros. */
+static int digest_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *to)
+{
+    X509 *certificate;
+    unsigned char *all = NULL, *more, *end;
+    size_t len = 0;
+    int number, size, done = 1;
 
     memset(to, 0, DIGEST_LEN);
-    X509_get0_signature(&signature, NULL, certificate);
-    len = signature != NULL ? ASN1_STRING_length(signature) : 0;
-    if (len >= DIGEST_LEN)
-        memcpy(to, ASN1_STRING_get0_data(signature) + len - DIGEST_LEN, DIGEST_LEN);
-}
-
-/* Returns 1 if ssl shows the certificates that were digested. The caller holds the lock. */
-static int has_identity(SSL *ssl, const openssl_tickets_identity *identity)
-{
-    unsigned char signature[DIGEST_LEN];
-    int number;
-
-    for (number = 0; number < identity->count; number++) {
-        if (shown_by(ssl, number) != identity->shown[number].certificate)
-            return 0;
-        copy_signature(identity->shown[number].certificate, signature);
-        if (memcmp(signature, identity->shown[number].signature, sizeof(signature)) != 0)
-            return 0;
-    }
-    return number > 0 && shown_by(ssl, number) == NULL;
-}
-
-static void release_identity(openssl_tickets_identity *identity)
-{
-    while (identity->count > 0)
-        X509_free(identity->shown[--identity->count].certificate);
-}
-
-/* Digests the certificates that ssl shows, and keeps them, if they are not too many. */
-static int digest_identity(SSL *ssl, openssl_tickets_identity *made)
-{
-    const int room = sizeof(made->shown) / sizeof(*made->shown);
-    unsigned char fingerprint[DIGEST_LEN];
-    X509 *certificate;
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    int number, done = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
-
-    made->count = 0;
     for (number = 0; done && (certificate = shown_by(ssl, number)) != NULL; number++) {
-        done = X509_digest(certificate, EVP_sha256(), fingerprint, NULL)
-               && EVP_DigestUpdate(md, fingerprint, sizeof(fingerprint));
-        if (number < room && made->count == number && X509_up_ref(certificate)) {
-            made->shown[made->count++].certificate = certificate;
-            copy_signature(certificate, made->shown[number].signature);
+        size = i2d_X509(certificate, NULL); /* DER says itself where it ends */
+        done = size > 0 && (more = OPENSSL_realloc(all, len + (size_t)size)) != NULL;
+        if (done) {
+            all = more;
+            end = all + len;
+            len += (size_t)size;
+            done = i2d_X509(certificate, &end) == size;
         }
     }
-    done = done && EVP_DigestFinal_ex(md, made->digest, NULL);
-    EVP_MD_CTX_free(md);
-    if (!done || made->count < number)
-        release_identity(made);
+    done = done && (number == 0 || digest(&slot->identity, all, len, to));
+    OPENSSL_free(all);
     return done;
 }
 
 /*
- * Writes a digest of the certificates that ssl shows; zeros if it has none. The digest is kept,
- * because it takes longer than all else here.
- */
-static int read_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *digest)
-{
-    openssl_tickets_identity made, old;
-    int is_known;
-
-    memset(digest, 0, DIGEST_LEN);
-    if (SSL_get_certificate(ssl) == NULL)
-        return 1;
-    openssl_tickets_lock();
-    is_known = has_identity(ssl, &slot->identity);
-    if (is_known)
-        memcpy(digest, slot->identity.digest, DIGEST_LEN);
-    openssl_tickets_unlock();
-    if (is_known)
-        return 1;
-    if (!digest_identity(ssl, &made))
-        return 0;
-    memcpy(digest, made.digest, DIGEST_LEN);
-    openssl_tickets_lock();
-    old = slot->identity;
-    slot->identity = made;
-    openssl_tickets_unlock();
-    release_identity(&old);
-    return 1;
-}
-
-/*
- * Reads which certificate ssl shows and how it verifies its server: the settings, which begin with
- * the digest of the certificate, and a digest of the trust anchors. The verify callback is not part
- * of it. Returns 0 if that fails; then nothing may be resumed.
+ * Reads how ssl verifies its server: the settings, and a digest of the trust anchors. The verify
+ * callback is not part of it. Returns 0 if that fails; then nothing may be resumed. The settings
+ * begin with the digest of what ssl shows, which the caller puts there.
  *
  * It also returns 0 if ssl asks for an OCSP response. A resumption brings none: in TLS 1.2 libssl
  * does not call the callback that judges the response, and in TLS 1.3 it calls it with nothing.
  */
-static int read_strictness(SSL *ssl, settings *to, openssl_tickets_anchors *anchors)
+static int read_strictness(SSL *ssl, openssl_tickets_slot *slot, settings *to,
+                           openssl_tickets_anchors *anchors)
 {
-    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     const int64_t numbers[] = {
         SSL_get_verify_mode(ssl),
         SSL_get_verify_depth(ssl),
@@ -364,12 +332,11 @@ static int read_strictness(SSL *ssl, settings *to, openssl_tickets_anchors *anch
     SSL_get0_verify_cert_store(ssl, &store);
     if (store == NULL)
         store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
-    if (slot == NULL || store == NULL || SSL_get_tlsext_status_type(ssl) >= 0)
+    if (store == NULL || SSL_get_tlsext_status_type(ssl) >= 0)
         return 0;
     ERR_set_mark();
     to->len = DIGEST_LEN;
-    done = read_identity(ssl, slot, to->bytes)
-           && append(to, numbers, sizeof(numbers))
+    done = append(to, numbers, sizeof(numbers))
            && append_param(to, SSL_get0_param(ssl))
            && append_param(to, X509_STORE_get0_param(store))
            && digest_anchors(slot, store, anchors);
@@ -377,36 +344,12 @@ static int read_strictness(SSL *ssl, settings *to, openssl_tickets_anchors *anch
     return done;
 }
 
-/* Digests the settings. Most connections of an SSL_CTX have those of the one before. */
-static int digest_settings(openssl_tickets_slot *slot, const settings *of, unsigned char *digest)
-{
-    openssl_tickets_settings *kept = &slot->settings;
-    int is_known;
-
-    openssl_tickets_lock();
-    is_known = kept->len == of->len && memcmp(kept->bytes, of->bytes, of->len) == 0;
-    if (is_known)
-        memcpy(digest, kept->digest, DIGEST_LEN);
-    openssl_tickets_unlock();
-    if (is_known)
-        return 1;
-    if (!EVP_Digest(of->bytes, of->len, digest, NULL, EVP_sha256(), NULL))
-        return 0;
-    if (of->len <= sizeof(kept->bytes)) {
-        openssl_tickets_lock();
-        memcpy(kept->bytes, of->bytes, of->len);
-        memcpy(kept->digest, digest, DIGEST_LEN);
-        kept->len = of->len;
-        openssl_tickets_unlock();
-    }
-    return 1;
-}
-
-/* Lets go of what the digests in the slot are of. The slot is freed then. */
+/* Lets go of what the slot keeps. The slot is freed then. */
 void openssl_tickets_release_digests(openssl_tickets_slot *slot)
 {
     X509_STORE_free(slot->anchors.store);
-    release_identity(&slot->identity);
+    OPENSSL_free(slot->identity.bytes);
+    OPENSSL_free(slot->settings.bytes);
 }
 
 static char *write_hex(char *to, const unsigned char *digest)
@@ -464,9 +407,11 @@ static char *name_server(SSL *ssl, const char *name)
  */
 const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char *verifier)
 {
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     settings now;
     openssl_tickets_anchors anchors;
-    unsigned char digest[DIGEST_LEN];
+    unsigned char of_settings[DIGEST_LEN];
+    X509 *shown = SSL_get_certificate(ssl);
     size_t verifier_len = verifier != NULL ? 1 + strlen(verifier) : 0;
     attempt *a = OPENSSL_zalloc(sizeof(*a));
     char *server = name_server(ssl, name);
@@ -476,9 +421,13 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
         a->callback = SSL_get_verify_callback(ssl);
         a->key = OPENSSL_malloc(key_len_of(a) + 1);
     }
-    if (a != NULL && a->key != NULL && read_strictness(ssl, &now, &anchors)
+    if (a != NULL && shown != NULL && X509_up_ref(shown))
+        a->shown = shown;
+    if (a != NULL && a->key != NULL && a->shown == shown && slot != NULL
+        && digest_identity(ssl, slot, now.bytes)
+        && read_strictness(ssl, slot, &now, &anchors)
+        && digest(&slot->settings, now.bytes, now.len, of_settings)
         && (a->settings = OPENSSL_memdup(now.bytes, now.len)) != NULL
-        && digest_settings(openssl_tickets_slot_of(ssl), &now, digest)
         && X509_STORE_up_ref(anchors.store) && (a->trusted = anchors.store) != NULL
         && SSL_set_ex_data(ssl, attempt_index, a)) {
         a->settings_len = now.len;
@@ -489,7 +438,7 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
             memcpy(a->key + a->server_len - verifier_len + 1, verifier, verifier_len - 1);
         }
         a->key[a->server_len] = ' ';
-        write_hex(a->key + a->server_len + 1, digest);
+        write_hex(a->key + a->server_len + 1, of_settings);
         *write_hex(anchors_in(a), anchors.digest) = '\0';
     } else {
         end_attempt(a);
@@ -499,31 +448,27 @@ const char *openssl_tickets_begin_attempt(SSL *ssl, const char *name, const char
     return a != NULL ? a->key : NULL;
 }
 
-/* Compares how ssl verifies now with how it did when its handshake began. */
+/*
+ * Compares how ssl verifies now, and which certificate it shows, with what was so when its handshake
+ * began.
+ */
 static void settle(SSL *ssl, attempt *a)
 {
+    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
     settings now;
     openssl_tickets_anchors anchors;
 
     if (a->state != RUNS)
         return;
     a->state = CHANGED;
-    if (a->callback == SSL_get_verify_callback(ssl) && read_strictness(ssl, &now, &anchors)
+    memcpy(now.bytes, a->settings, DIGEST_LEN);
+    if (slot != NULL && a->callback == SSL_get_verify_callback(ssl)
+        && a->shown == SSL_get_certificate(ssl) && read_strictness(ssl, slot, &now, &anchors)
         && now.len == a->settings_len && memcmp(now.bytes, a->settings, now.len) == 0
         && anchors.store == a->trusted && anchors.crls == a->crls) {
         write_hex(anchors_in(a), anchors.digest);
         a->state = AS_IT_BEGAN;
     }
-}
-
-/* Returns 1 if ssl still shows the certificate with which its handshake began. */
-static int shows_the_same(SSL *ssl, const attempt *a)
-{
-    openssl_tickets_slot *slot = openssl_tickets_slot_of(ssl);
-    unsigned char digest[DIGEST_LEN];
-
-    return slot != NULL && read_identity(ssl, slot, digest)
-           && memcmp(digest, a->settings, DIGEST_LEN) == 0;
 }
 
 /* Returns the key of the current attempt, or NULL if there is none. */
@@ -561,7 +506,7 @@ const char *openssl_tickets_key_to_keep(SSL *ssl)
     if (a == NULL)
         return NULL;
     settle(ssl, a);
-    if (a->state == AS_IT_BEGAN && (has_psk(ssl) || !shows_the_same(ssl, a)))
+    if (a->state == AS_IT_BEGAN && (has_psk(ssl) || a->shown != SSL_get_certificate(ssl)))
         a->state = CHANGED;
     return a->state == AS_IT_BEGAN ? a->key : NULL;
 }

@@ -34,7 +34,7 @@ def set_new_session_callback(
 
 
 def set_new_session_callback(
-    context: TLSContext, callback: NewSessionCallback[Any] | None, data: Any = None
+    context: TLSContext, callback: Callable[[Any, Session, Any], object] | None, data: Any = None
 ) -> None:
     """
     Sets a function that is called with each new session of *context*'s connections.
@@ -100,9 +100,16 @@ def set_new_session_callback(
 
 def tell_c_of_new_sessions(ssl_ctx: Pointer[SSL_CTX], number: int) -> None:
     """Tells C whether anyone wants an ``SSL_CTX``'s new sessions, and whether Python does."""
+    told = None
+    while told != (state := _wants_sessions(number)):  # another thread may be changing it
+        told = state
+        lib.openssl_tickets_set_new_session(ssl_ctx, *state)
+
+
+def _wants_sessions(number: int) -> tuple[bool, bool]:
     keeper = client_sessions.get(number)
     announces = number in new_session_callbacks or (keeper is not None and not keeper[1].is_in_c)
-    lib.openssl_tickets_set_new_session(ssl_ctx, announces or keeper is not None, announces)
+    return announces or keeper is not None, announces
 
 
 @ffi.def_extern("openssl_tickets_new_session", onerror=surface_announcement)

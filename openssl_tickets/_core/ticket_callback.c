@@ -65,6 +65,7 @@ static void close_cache(const openssl_tickets_slot *slot)
 {
     const long closed = SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
 
+    /* Without the lock, as libssl itself reads it in each handshake. */
     if (SSL_CTX_get_session_cache_mode(slot->ctx) & closed)
         return;
     openssl_tickets_lock();
@@ -137,7 +138,7 @@ static int has_keys(const openssl_tickets_slot *slot)
 static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
 {
     int asks_generate = slot->asks_generate, asks_decrypt = slot->asks_decrypt;
-    int refused = 0, answer = OPENSSL_TICKETS_NOTHING;
+    int refused = 0, answer = 0, size;
     char room[OPENSSL_TICKETS_ROOM];
     void *before;
 
@@ -156,16 +157,19 @@ static int ask_generate(SSL *ssl, openssl_tickets_slot *slot)
     ERR_set_mark();
     if (!refused)
         answer = openssl_tickets_generate(ssl, app_data_of(ssl), slot->number, room);
-    if (answer >= 0
-        && openssl_tickets_set_appdata(SSL_get_session(ssl), room, (size_t)answer) != 1)
+    size = answer - OPENSSL_TICKETS_WRITTEN;
+    if (size >= 0 && size <= OPENSSL_TICKETS_ROOM
+        && openssl_tickets_set_appdata(SSL_get_session(ssl), room, (size_t)size) != 1)
         refused = OPENSSL_TICKETS_NOT_STORED;
     if (refused)
-        answer = openssl_tickets_refuse(ssl, app_data_of(ssl), slot->number, refused);
+        openssl_tickets_refuse(ssl, app_data_of(ssl), slot->number, refused);
     ERR_pop_to_mark();
     openssl_tickets_end_callback(ssl, before);
-    if (answer == -1)
+    if (refused || answer < OPENSSL_TICKETS_NOTHING || size > OPENSSL_TICKETS_ROOM) {
         openssl_tickets_count(&slot->counts.failed);
-    return answer != -1;
+        return 0;
+    }
+    return 1;
 }
 
 static char lower(char letter)
@@ -359,8 +363,10 @@ void openssl_tickets_set_ticket_callback(SSL_CTX *ctx, int has_generate, int has
 
     if (slot == NULL)
         return;
+    openssl_tickets_lock(); /* so that no other thread sets one of the two in between */
     slot->asks_generate = has_generate;
     slot->asks_decrypt = has_decrypt;
+    openssl_tickets_unlock();
     if (has_generate || has_decrypt)
         close_cache(slot);
 }

@@ -172,8 +172,8 @@ def set_session_ticket_callback(
 
 def set_session_ticket_callback(
     context: TLSContext,
-    generate: GenerateCallback[Any] | None = None,
-    decrypt: DecryptCallback[Any] | None = None,
+    generate: Callable[[Any, Any], bytes | None] | None = None,
+    decrypt: Callable[[Any, ReceivedTicket, Any], TicketReturn | None] | None = None,
     data: Any = None,
 ) -> None:
     """
@@ -266,9 +266,13 @@ def set_session_ticket_callback(
         _refuse_stateful_tickets(ssl_ctx.pointer)
     number = number_of(ssl_ctx.pointer)
     ticket_callbacks[number] = (ssl_ctx.connection_of, generate, decrypt, data)
-    lib.openssl_tickets_set_ticket_callback(
-        ssl_ctx.pointer, generate is not None, decrypt is not None
-    )
+    while True:
+        entry = ticket_callbacks[number]
+        lib.openssl_tickets_set_ticket_callback(
+            ssl_ctx.pointer, entry[1] is not None, entry[2] is not None
+        )
+        if ticket_callbacks[number] is entry:  # otherwise another thread has just replaced them
+            break
 
 
 def set_server_name_binding(context: TLSContext, enabled: bool) -> None:
@@ -322,6 +326,7 @@ _new_ticket = partial(object.__new__, ReceivedTicket)
 _unpack = ffi.unpack
 _set_generated = lib.openssl_tickets_set_generated
 _NOTHING = lib.OPENSSL_TICKETS_NOTHING
+_WRITTEN = lib.OPENSSL_TICKETS_WRITTEN
 _ROOM = lib.OPENSSL_TICKETS_ROOM
 
 
@@ -330,7 +335,7 @@ _ROOM = lib.OPENSSL_TICKETS_ROOM
 # all that they need from C as arguments.
 
 
-@ffi.def_extern("openssl_tickets_generate", error=-1, onerror=surface)
+@ffi.def_extern("openssl_tickets_generate", onerror=surface)
 def openssl_tickets_generate(
     ssl: Pointer[SSL], app_data: int, number: int, room: Pointer[char]
 ) -> int:
@@ -344,7 +349,7 @@ def openssl_tickets_generate(
     if type(appdata) is bytes and len(appdata) <= _ROOM:
         size = len(appdata)
         room[0:size] = appdata  # C stores it: a call into C would let go of the GIL
-        return size
+        return size + _WRITTEN
     result = 0
     if isinstance(appdata, bytes):
         appdata = exact(appdata)
@@ -354,7 +359,7 @@ def openssl_tickets_generate(
     return _NOTHING
 
 
-@ffi.def_extern("openssl_tickets_refuse", error=-1, onerror=surface)
+@ffi.def_extern("openssl_tickets_refuse", onerror=surface)
 def openssl_tickets_refuse(ssl: Pointer[SSL], app_data: int, number: int, reason: int) -> int:
     connection = ticket_callbacks[number][0](ssl, app_data)  # noqa: F841 (surface reads it)
     raise RuntimeError(_REFUSED[reason])

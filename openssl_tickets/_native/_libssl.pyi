@@ -302,6 +302,7 @@ class Lib:
     OPENSSL_TICKETS_NO_ID_CONTEXT: int
     OPENSSL_TICKETS_NOT_STORED: int
     OPENSSL_TICKETS_NOTHING: int
+    OPENSSL_TICKETS_WRITTEN: int
     OPENSSL_TICKETS_ROOM: int
     def SSL_CTX_set_session_ticket_cb(self, ctx: Pointer[SSL_CTX], gen_cb: Pointer[Callable[[Pointer[SSL], Pointer[void]], int]], dec_cb: Pointer[Callable[[Pointer[SSL], Pointer[SSL_SESSION], Pointer[unsigned_char], int, int, Pointer[void]], int]], arg: Pointer[Any] | bytes, /) -> int: ...
     def SSL_CTX_get_options(self, ctx: Pointer[SSL_CTX], /) -> int: ...

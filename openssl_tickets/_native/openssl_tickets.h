@@ -55,19 +55,10 @@ typedef struct {
 } openssl_tickets_anchors;
 
 typedef struct {
-    int count;                 /* 0 if there is no digest yet */
-    struct {
-        X509 *certificate;     /* a reference */
-        unsigned char signature[OPENSSL_TICKETS_DIGEST_LEN]; /* its last bytes then */
-    } shown[8];
+    unsigned char *bytes;      /* what was digested last; NULL if nothing was */
+    size_t len;
     unsigned char digest[OPENSSL_TICKETS_DIGEST_LEN];
-} openssl_tickets_identity;
-
-typedef struct {
-    size_t len;                /* 0 if there is no digest yet */
-    unsigned char bytes[512];
-    unsigned char digest[OPENSSL_TICKETS_DIGEST_LEN];
-} openssl_tickets_settings;
+} openssl_tickets_digested;
 
 /* What happened to the tickets of an SSL_CTX: see ticket_stats.py. */
 typedef struct {
@@ -86,8 +77,8 @@ typedef struct {
     atomic_long max_lifetime;  /* seconds from the full handshake; 0 for no limit */
     openssl_tickets_store *store; /* under the lock: the store of the sessions; NULL if Python has it */
     openssl_tickets_anchors anchors; /* under the lock: a digest of what clients trust, */
-    openssl_tickets_identity identity; /* of the certificates that they show, */
-    openssl_tickets_settings settings; /* and of how the last one verified */
+    openssl_tickets_digested identity; /* of the certificates that they show, */
+    openssl_tickets_digested settings; /* and of how they verify */
     openssl_tickets_keyring *keyring; /* under the lock; NULL if libssl uses its own keys */
     unsigned char *purpose;    /* under the lock: the purpose of the derived keys, or NULL */
     size_t purpose_len;
@@ -145,8 +136,12 @@ int openssl_tickets_get_counts(SSL_CTX *ctx, openssl_tickets_counts *counts);
 #define OPENSSL_TICKETS_NO_ID_CONTEXT 3
 #define OPENSSL_TICKETS_NOT_STORED 4
 
-/* What generate returns if it has written nothing into the room for data. It returns -1 if it fails. */
-#define OPENSSL_TICKETS_NOTHING (-2)
+/*
+ * What generate returns: 0 if it failed (which is also what cffi returns if it cannot call it at
+ * all), 1 if it has written nothing into the room for data, or the number of bytes there plus 2.
+ */
+#define OPENSSL_TICKETS_NOTHING 1
+#define OPENSSL_TICKETS_WRITTEN 2
 #define OPENSSL_TICKETS_ROOM 256 /* bytes */
 
 void openssl_tickets_tell_libssl(openssl_tickets_slot *slot);

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import ssl
+import typing
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -231,3 +233,18 @@ class TestLengths:
         store = MemorySessionStore()
         store.put(Key("server"), setting13.session())
         assert store.take("server") is not None
+
+
+def test_annotations_can_be_evaluated() -> None:
+    """Programs may ask for the types of the public functions when they run."""
+    public = [getattr(openssl_tickets, name) for name in openssl_tickets.__all__]
+    functions = [each for each in public if inspect.isfunction(each)]
+    for kind in filter(inspect.isclass, public):
+        functions += [
+            function
+            for name, function in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_") or name == "__init__"
+        ]
+    assert len(functions) > 40
+    for function in functions:
+        typing.get_type_hints(function)

@@ -1042,6 +1042,41 @@ class TestProcesses:
             "1.2 3 [False] ended",
         ]
 
+    @pytest.mark.parametrize("answer", [0, 1000])
+    def test_function_that_cannot_be_called(
+        self, server_file: Path, module: str, answer: int
+    ) -> None:
+        """
+        If cffi cannot call generate at all, it returns 0: no ticket is made. Nor is one for an
+        answer that makes no sense, or that C itself has refused.
+        """
+        output = run_with(
+            module,
+            server_file,
+            f"""
+            from openssl_tickets._native._libssl import ffi
+            for name in ("generate", "refuse"):
+                ffi.def_extern("openssl_tickets_" + name)(lambda *_: {answer})
+            for require in (False, True):
+                if require:  # without a session id context, C refuses the ticket
+                    server_context = tls.server_context(SERVER_FILE)
+                    if isinstance(server_context, ssl.SSLContext):
+                        server_context.verify_mode = ssl.CERT_OPTIONAL
+                        continue  # ssl has a session id context
+                    server_context.set_verify(SSL.VERIFY_PEER)
+                    openssl_tickets.set_session_ticket_callback(server_context, generate)
+                before = openssl_tickets.ticket_stats(server_context)
+                try:
+                    pair().handshake()
+                except errors:
+                    after = openssl_tickets.ticket_stats(server_context)
+                    assert after.failed - before.failed == 1, (before, after)
+                    assert after.issued == before.issued
+                    print("ended")
+            """,
+        )
+        assert set(output.split()) == {"ended"}
+
 
 IMPORTED_ANEW = """
             sys.path.insert(0, FOLDER)

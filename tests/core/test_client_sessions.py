@@ -442,7 +442,7 @@ class TestWhose:
 def add_hosts(context: Any, count: int) -> None:
     """Makes connections of the context accept one more host name, as often as *count* says."""
     for _ in range(count):
-        assert native.lib.add_host(pointer(context), b"h" * 255)
+        assert native.lib.add_host(pointer(context), b"example.org")
 
 
 def set_chain(context: Any, more: int) -> None:
@@ -572,7 +572,7 @@ class TestVerification:
         store = Store()
         show = partial(show_certificate, client_file=client_file)
         expected = []
-        for more in range(10):  # C knows a chain of 8 certificates again, but none of 9
+        for more in range(10):
             fresh(setting, store, show, partial(set_chain, more=more))
             expected.append(digest_of(setting, store))
         fresh(setting, store)
@@ -598,10 +598,10 @@ class TestVerification:
         assert len(set(digests)) == 3
 
     @pytest.mark.filterwarnings("ignore:.*X509:DeprecationWarning")
-    def test_certificate_signed_again(
+    def test_certificate_that_changes(
         self, library: str, server_file: Path, client_file: Path
     ) -> None:
-        """A certificate that is signed again where it is in use is another one."""
+        """A certificate that is changed, or signed again, where it is in use is another one."""
         if library == "ssl":
             pytest.skip("ssl does not change a certificate")
         setting = Setting(library, "1.3", server_file)
@@ -613,16 +613,21 @@ class TestVerification:
         fresh(setting, store, lambda context: context.use_certificate(certificate))
         digests = [digest_of(setting, store) for _ in range(2)]
         assert digests[0] == digests[1]
-        for _ in range(2):
-            certificate.sign(crypto.PKey.from_cryptography_key(key), "sha256")
+        own_key = crypto.PKey.from_cryptography_key(key)
+        for change in (
+            partial(certificate.sign, own_key, "sha256"),
+            partial(certificate.set_serial_number, 77),  # libssl would show it from now on
+            partial(certificate.sign, own_key, "sha256"),
+        ):
+            change()
             digests.append(digest_of(setting, store))
-        assert len(set(digests)) == 3
+        assert len(set(digests)) == 4
 
     def test_settings_of_one_context(self, setting: Setting) -> None:
         """The key tells how a connection verifies, whatever the one before did."""
         store = Store()
         expected = []
-        for hosts in range(4):  # C does not know settings with two names of 255 characters again
+        for hosts in range(4):
             fresh(setting, store, partial(add_hosts, count=hosts))
             expected.append(digest_of(setting, store))
         assert len(set(expected)) == 4

@@ -29,9 +29,17 @@ from openssl_tickets import (
     set_session_ticket_callback,
     stdlib,
 )
-from openssl_tickets._core import callbacks
+from openssl_tickets._core import callbacks, new_session
 from tests.support import native, processes, stdlib_tls, tls
-from tests.support.callbacks import Announced, Boom, Callback, Raising, Unraisable, in_threads
+from tests.support.callbacks import (
+    Announced,
+    Boom,
+    Callback,
+    InBetween,
+    Raising,
+    Unraisable,
+    in_threads,
+)
 from tests.support.libraries import (
     ERRORS,
     LIBRARIES,
@@ -924,6 +932,24 @@ class TestThreads:
         in_threads(4, work)
         expected = [60 * setting.tickets] * 4
         assert counts == {"server": expected, "client": expected}
+
+    @pytest.mark.parametrize("last", [True, False])
+    def test_set_by_threads_at_once(
+        self, setting13: Setting, monkeypatch: pytest.MonkeyPatch, last: bool
+    ) -> None:
+        """C reports sessions if there is a callback, whatever other threads set meanwhile."""
+        announced = Announced()
+        context = setting13.server_context
+
+        def install(is_wanted: bool) -> None:
+            set_new_session_callback(context, announced if is_wanted else None)
+
+        with monkeypatch.context() as patch:
+            in_between = InBetween("openssl_tickets_set_new_session", lambda: install(last))
+            patch.setattr(new_session, "lib", in_between)
+            install(not last)
+        setting13.handshake()
+        assert len(announced) == (2 if last else 0)
 
     def test_replaced_while_threads_shake_hands(self, setting: Setting) -> None:
         """500 replacements and removals under 3 threads: the data fits its callback."""

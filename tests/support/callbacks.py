@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from openssl_tickets import ReceivedTicket, Session, TicketReturn, get_session
+from openssl_tickets._native._libssl import lib
 
 
 class Lying(bytes):
@@ -152,3 +153,17 @@ def peak_memory() -> int:
     """Returns the peak memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class InBetween:
+    """The C functions, with what another thread does just before the first call of one."""
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        self._name = name
+        self._work: Callable[[], None] | None = work
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name and self._work is not None:
+            work, self._work = self._work, None
+            in_threads(1, lambda _: work())
+        return getattr(lib, name)
