@@ -311,6 +311,19 @@ static int digest_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *
 }
 
 /*
+ * Returns 0 if the names that ssl demands cannot be read. OpenSSL 4.0 (seen in 4.0.3) copies those of
+ * an SSL_CTX into an SSL without the zero byte after them. ssl and pyOpenSSL set names in an SSL only.
+ */
+static int has_readable_names(SSL *ssl)
+{
+    X509_VERIFY_PARAM *of_ctx = SSL_CTX_get0_param(SSL_get_SSL_CTX(ssl));
+
+    return OpenSSL_version_num() < 0x40000000UL
+           || (X509_VERIFY_PARAM_get0_host(of_ctx, 0) == NULL
+               && X509_VERIFY_PARAM_get0_email(of_ctx) == NULL);
+}
+
+/*
  * Reads how ssl verifies its server: the settings, and a digest of the trust anchors. The verify
  * callback is not part of it. Returns 0 if that fails; then nothing may be resumed. The settings
  * begin with the digest of what ssl shows, which the caller puts there.
@@ -332,7 +345,7 @@ static int read_strictness(SSL *ssl, openssl_tickets_slot *slot, settings *to,
     SSL_get0_verify_cert_store(ssl, &store);
     if (store == NULL)
         store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
-    if (store == NULL || SSL_get_tlsext_status_type(ssl) >= 0)
+    if (store == NULL || SSL_get_tlsext_status_type(ssl) >= 0 || !has_readable_names(ssl))
         return 0;
     ERR_set_mark();
     to->len = DIGEST_LEN;

@@ -580,6 +580,7 @@ class TestProof:
         monkeypatch.setitem(sys.modules, "_ssl", types.ModuleType("_ssl"))
         assert adapter.verify_callback_at(int(ffi.cast("uintptr_t", code)) + 8) == name
 
+    @pytest.mark.needs_ssl
     def test_fork_in_the_middle(self) -> None:
         """A child that is forked while another thread is at the proof makes its own."""
         status = run(

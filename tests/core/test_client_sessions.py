@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import crypto
 
 from openssl_tickets import (
+    OPENSSL_VERSION,
     SSL,
     Error,
     MemorySessionStore,
@@ -627,6 +628,12 @@ class TestVerification:
         """The key tells how a connection verifies, whatever the one before did."""
         store = Store()
         expected = []
+        if OPENSSL_VERSION.startswith("OpenSSL 4"):
+            # It copies these names without the zero byte after them, so nothing may read them.
+            fresh(setting, store, partial(add_hosts, count=1))
+            assert [resumed(setting) for _ in range(2)] == [False, False]
+            assert store.put_in == []
+            return
         for hosts in range(4):
             fresh(setting, store, partial(add_hosts, count=hosts))
             expected.append(digest_of(setting, store))
