@@ -6,6 +6,8 @@ import importlib.metadata
 import logging
 import os
 import re
+import sys
+import typing
 from typing import Any
 
 from docutils import nodes
@@ -13,6 +15,9 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import Config, GoogleDocstring
+
+# autodoc shows the types as type checkers see them.
+sys.modules["openssl_tickets._typing"] = typing
 
 project = "openssl_tickets"
 author = "the authors of openssl_tickets"

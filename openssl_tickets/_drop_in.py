@@ -6,6 +6,7 @@ That module moves pyOpenSSL to the system's libssl before it imports this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import OpenSSL.SSL
@@ -15,7 +16,12 @@ from openssl_tickets._adapters.types import ForeignSession
 from openssl_tickets._core.callbacks import Unraised, is_asked, raise_nested_handshake
 from openssl_tickets._core.new_session import D, NewSessionCallback
 from openssl_tickets._core.session_stats import SessionStats
-from openssl_tickets._core.ticket_callback import DecryptCallback, GenerateCallback
+from openssl_tickets._core.ticket_callback import (
+    DecryptCallback,
+    GenerateCallback,
+    ReceivedTicket,
+    TicketReturn,
+)
 from openssl_tickets._core.ticket_keys import TicketKeys
 from openssl_tickets._core.ticket_stats import TicketStats
 from openssl_tickets._native.errors import drain_error_queue
@@ -110,8 +116,8 @@ class Context(OpenSSL.SSL.Context):
     ) -> None: ...
     def set_session_ticket_callback(
         self,
-        generate: GenerateCallback[Any] | None = None,
-        decrypt: DecryptCallback[Any] | None = None,
+        generate: Callable[[Any, Any], bytes | None] | None = None,
+        decrypt: Callable[[Any, ReceivedTicket, Any], TicketReturn | None] | None = None,
         data: Any = None,
     ) -> None:
         """
@@ -166,7 +172,9 @@ class Context(OpenSSL.SSL.Context):
     @overload
     def set_new_session_callback(self, callback: NewSessionCallback[D] | None, data: D) -> None: ...
     def set_new_session_callback(
-        self, callback: NewSessionCallback[Any] | None, data: Any = None
+        self,
+        callback: Callable[[Any, openssl_tickets.Session, Any], object] | None,
+        data: Any = None,
     ) -> None:
         """
         Sets a callback that is called with each new session.

@@ -31,7 +31,9 @@ else:
         """Makes a named tuple of the annotations in a class."""
 
         def __new__(cls, name, bases, body):
-            base = namedtuple(name, body["__annotations__"])
-            return type(name, (base,), {**body, "__slots__": ()})
+            made = namedtuple(name, body["__annotations__"])
+            for attribute, value in body.items():
+                setattr(made, attribute, value)
+            return made
 
     NamedTuple = type.__new__(_OfFields, "NamedTuple", (), {})
