@@ -61,12 +61,12 @@ def report(folder: Path, scale: float) -> Iterator[str]:
     recorded = json.loads(RECORDED.read_text())
     yield (
         "The same on several versions of OpenSSL, each measured in a run of its own. Python gains "
-        "a little less than plain C, because it holds the GIL between two calls into libssl. One "
-        "row stands out: `ssl` hardly resumes faster in 2 threads on OpenSSL 3.0. The reason is "
-        "CPython's `session=`, which decodes the session from DER for each connection. Before "
-        "OpenSSL 3.5, threads that decode wait for each other inside libcrypto: in a program in C "
-        "that only decodes a session, 2 threads were 1.04 to 1.12 times as fast as one on 3.0.19. "
-        "`openssl_tickets.set_session` decodes nothing, and does not wait.\n\n"
+        "less than plain C, because it holds the GIL between two calls into libssl. A second "
+        "thread gains least for the resumptions of `ssl` on OpenSSL 3.0. One reason is CPython's "
+        "`session=`, which decodes the session from DER for each connection. Before OpenSSL 3.5, "
+        "threads that decode wait for each other inside libcrypto: in a program in C that only "
+        "decodes a session, 2 threads were 1.04 to 1.12 times as fast as one on 3.0.19. "
+        "`openssl_tickets.set_session` decodes nothing, and gains more.\n\n"
         + table(("OpenSSL", *HEADER), ([name, *row] for name in recorded for row in recorded[name]))
     )
 

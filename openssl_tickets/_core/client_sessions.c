@@ -255,8 +255,8 @@ static X509 *shown_by(SSL *ssl, int number)
 }
 
 /*
- * Digests bytes. If they are those that were digested last, the digest is known. That is faster, also
- * because libcrypto takes some time to find SHA-256.
+ * Digests bytes. If they are the same as last time, it takes the digest of last time: that is faster,
+ * because libcrypto looks for SHA-256 each time.
  */
 static int digest(openssl_tickets_digested *last, const unsigned char *bytes, size_t len,
                   unsigned char *to)
@@ -296,7 +296,8 @@ static int digest_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *
 
     memset(to, 0, DIGEST_LEN);
     for (number = 0; done && (certificate = shown_by(ssl, number)) != NULL; number++) {
-        size = i2d_X509(certificate, NULL); /* DER says itself where it ends */
+        /* As DER, so that a certificate which the program has changed is seen as another one. */
+        size = i2d_X509(certificate, NULL);
         done = size > 0 && (more = OPENSSL_realloc(all, len + (size_t)size)) != NULL;
         if (done) {
             all = more;
@@ -311,8 +312,9 @@ static int digest_identity(SSL *ssl, openssl_tickets_slot *slot, unsigned char *
 }
 
 /*
- * Returns 0 if the names that ssl demands cannot be read. OpenSSL 4.0 (seen in 4.0.3) copies those of
- * an SSL_CTX into an SSL without the zero byte after them. ssl and pyOpenSSL set names in an SSL only.
+ * Returns 0 if the host names and the email address that ssl checks may have no end. OpenSSL 4.0
+ * (seen in 4.0.3) copies them from an SSL_CTX into an SSL without the zero byte after them. If they
+ * were set in the SSL itself, as Python's ssl does, they have it.
  */
 static int has_readable_names(SSL *ssl)
 {

@@ -86,7 +86,7 @@ typedef struct {
 } openssl_tickets_slot;
 
 /* Marks of an SSL. */
-#define OPENSSL_TICKETS_ACCEPTED 1 /* decrypt has accepted the last ticket */
+#define OPENSSL_TICKETS_ACCEPTED 1 /* decrypt has accepted the last ticket; not in TLS 1.3 */
 #define OPENSSL_TICKETS_AGAIN 2    /* the client's hello is the second one of this handshake */
 
 openssl_tickets_slot *openssl_tickets_slot_of_ctx(SSL_CTX *ctx);

@@ -1057,25 +1057,23 @@ class TestProcesses:
             from openssl_tickets._native._libssl import ffi
             for name in ("generate", "refuse"):
                 ffi.def_extern("openssl_tickets_" + name)(lambda *_: {answer})
-            for require in (False, True):
-                if require:  # without a session id context, C refuses the ticket
-                    server_context = tls.server_context(SERVER_FILE)
-                    if isinstance(server_context, ssl.SSLContext):
-                        server_context.verify_mode = ssl.CERT_OPTIONAL
-                        continue  # ssl has a session id context
-                    server_context.set_verify(SSL.VERIFY_PEER)
-                    openssl_tickets.set_session_ticket_callback(server_context, generate)
-                before = openssl_tickets.ticket_stats(server_context)
+            def stateful(context):  # C refuses its tickets
+                if isinstance(context, ssl.SSLContext):
+                    context.options |= ssl.OP_NO_TICKET
+                else:
+                    context.set_options(SSL.OP_NO_TICKET)
+            for change in (lambda context: None, stateful):
+                server_context = tls.server_context(SERVER_FILE)
+                openssl_tickets.set_session_ticket_callback(server_context, generate, decrypt)
+                change(server_context)
                 try:
                     pair().handshake()
                 except errors:
-                    after = openssl_tickets.ticket_stats(server_context)
-                    assert after.failed - before.failed == 1, (before, after)
-                    assert after.issued == before.issued
-                    print("ended")
+                    stats = openssl_tickets.ticket_stats(server_context)
+                    print(stats.failed, stats.issued)
             """,
         )
-        assert set(output.split()) == {"ended"}
+        assert output == "1 0\n1 0\n"
 
 
 IMPORTED_ANEW = """
